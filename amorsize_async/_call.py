@@ -1,0 +1,163 @@
+"""A call as the user wrote it: checked, before any worker starts, and then made into a run on some pool.
+
+Shared by everything that calls: an `AsyncExecutor`, threads, and anybody's executor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from contextvars import copy_context
+from dataclasses import dataclass
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+
+import anyio
+
+from . import _payload
+from ._chunking import ChunkSizer, CostMemory
+from ._payload import PackedFunction
+from ._results import Collector, Outlet, ResultStream, Sink
+from ._run import Run, RunOptions
+from ._source import open_source
+from .backends import Pool
+from .hooks import HookManager
+from .report import Report
+
+__all__ = ("Call", "Engine", "Hooks", "checked_managers", "checked_number", "collect", "open_stream")
+
+Hooks = HookManager | Sequence[HookManager] | None
+Data = Iterable[Any] | AsyncIterable[Any]
+
+STREAM_CHUNKS = 16
+# Chunks per worker that a stream may have dispatched and not consumed when no `buffersize` is given: about half a
+# second of work, enough to hide a slow item in an ordered stream, little enough to stop soon after a `break`.
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Where calls run: a pool, the hooks that get every run of it, what it knows of costs, how it cancels.
+
+    close: ends a pool that was opened for one call, None if the pool outlives it.
+    """
+
+    pool: Pool
+    costs: CostMemory
+    managers: tuple[HookManager, ...] = ()
+    cancel_grace: float = 0.1
+    close: Callable[[], Awaitable[None]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function, its input and the options, all checked; see `execute_async` for their meaning."""
+
+    fn: Callable[..., Any]
+    data: Data
+    managers: tuple[HookManager, ...]
+    n_jobs: int | None
+    chunksize: int | None
+    return_exceptions: bool
+
+    @classmethod
+    def checked(
+        cls,
+        fn: Callable[..., Any],
+        data: Data,
+        *,
+        hooks: Hooks,
+        n_jobs: int | None,
+        chunksize: int | None,
+        return_exceptions: bool,
+    ) -> Call:
+        """Check everything that can be wrong with a call; raises TypeError or ValueError."""
+        if not callable(fn):
+            raise TypeError(f"fn is a {type(fn).__name__}, not a callable; pass the function first, then the data")
+        if not isinstance(data, Iterable | AsyncIterable) and not hasattr(data, "__getitem__"):
+            kind = type(data).__name__
+            raise TypeError(f"data is a {kind}, not iterable; pass a sequence, an iterable or an async iterable")
+        checked_number("n_jobs", n_jobs)
+        checked_number("chunksize", chunksize)
+        return cls(fn, data, checked_managers(hooks), n_jobs, chunksize, return_exceptions)
+
+
+def checked_number(name: str, value: int | None, least: float = 1, *, whole: bool = True) -> None:
+    """Raise TypeError or ValueError unless `value` is None or a number of at least `least`."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        kind = "whole number" if whole else "number"
+        raise TypeError(f"{name} is a {type(value).__name__}; pass a {kind} of at least {least}, or None to decide here")
+    if math.isnan(value) or value < least:
+        raise ValueError(f"{name}={value} is too small; pass at least {least}, or None to let it be decided here")
+
+
+def checked_managers(hooks: Hooks) -> tuple[HookManager, ...]:
+    """The managers in `hooks`, each once; raises TypeError for anything else."""
+    managers = () if hooks is None else (hooks,) if isinstance(hooks, HookManager) else tuple(hooks)
+    for manager in managers:
+        if not isinstance(manager, HookManager):
+            raise TypeError(
+                f"hooks contains a {type(manager).__name__}; pass a HookManager (register the callback on it) or several"
+            )
+    return tuple(dict.fromkeys(managers))
+
+
+async def collect(engine: Engine, call: Call) -> tuple[list[Any], Report]:
+    """Run a call to its end; gives all values in input order, and the report."""
+    collector = Collector()
+    report = await _drive(engine, call, collector, most=None)
+    return collector.values, report
+
+
+def open_stream(
+    opened: Callable[[], Awaitable[Engine]], call: Call, *, ordered: bool, buffersize: int | None
+) -> ResultStream[Any]:
+    """A stream of a call's values; `opened` gives the engine, when the stream is first used."""
+    checked_number("buffersize", buffersize)
+    outlet = Outlet(ordered=ordered, buffersize=buffersize, chunks=STREAM_CHUNKS)
+
+    async def drive() -> Report:
+        engine = await opened()
+        workers = engine.pool.capacity if call.n_jobs is None else min(call.n_jobs, engine.pool.capacity)
+        outlet.allow(STREAM_CHUNKS * workers)
+        # Small enough that the window holds two chunks for each worker.
+        most = None if buffersize is None else max(1, buffersize // (2 * workers))
+        return await _drive(engine, call, outlet, most=most)
+
+    return ResultStream(outlet, drive, copy_context())
+
+
+async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) -> Report:
+    try:
+        function = await _packed(call.fn, pickled=engine.pool.pickles)
+        run = _run(engine, call, function, sink, most)
+        try:
+            return await run.drive()
+        finally:
+            engine.costs.remember(function.digest, run.sizer.costs)
+    finally:
+        if engine.close is not None:
+            await engine.close()
+
+
+async def _packed(fn: Callable[..., Any], *, pickled: bool) -> PackedFunction:
+    """Pickle the function: on the loop if that is a name to look up, in a thread if it may hold anything."""
+    by_name = isinstance(fn, FunctionType | BuiltinFunctionType | type) and fn.__module__ != "__main__"
+    if not pickled or (by_name and "<" not in fn.__qualname__):
+        return _payload.pack_function(fn, pickled=pickled)
+    return await anyio.to_thread.run_sync(lambda: _payload.pack_function(fn))
+
+
+def _run(engine: Engine, call: Call, function: PackedFunction, sink: Sink, most: int | None) -> Run:
+    workers = engine.pool.capacity if call.n_jobs is None else min(call.n_jobs, engine.pool.capacity)
+    sizer = ChunkSizer(
+        workers,
+        chunksize=call.chunksize,
+        most=most,
+        costs=engine.costs.recall(function.digest),
+        is_async=function.is_async,
+    )
+    options = RunOptions(call.n_jobs, call.return_exceptions, engine.cancel_grace)
+    managers = tuple(dict.fromkeys((*engine.managers, *call.managers)))
+    return Run(function, open_source(call.data), engine.pool, sink, sizer, options, managers)

@@ -1,0 +1,189 @@
+"""Decides how many items the next chunk gets, from what the chunks before it cost; pure, and the only place for it.
+
+With t = smoothed seconds per item, h = parent seconds per chunk, P = workers and R = items left:
+
+    n = max(1, min(byte cap, loop cap, max(ceil(P*h/t), min(T/t, R/(2P)))))
+
+P*h/t keeps the parent from being the bottleneck, T bounds the latency of progress and of cancellation, R/(2P) bounds
+the tail (guided self-scheduling, Polychronopoulos and Kuck 1987), the byte and loop caps bound the loop's lag.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+
+__all__ = ("ChunkSizer", "CostMemory", "Costs", "Observation")
+
+TARGET_SECONDS = 0.03
+# T: work per chunk. Longer chunks cost the parent less, shorter ones make progress, fairness and cancellation prompt;
+# at 30 ms the parent spends about 1 % of a core per worker.
+
+BUDGET_SECONDS = 5 * TARGET_SECONDS
+# When a chunk has taken this long, its worker sends back what is done and the rest unrun: the items turned out to be
+# much heavier than those before, and others wait.
+
+MAX_CHUNK_BYTES = 1 << 20
+# Bytes of a chunk in either direction: pickling holds the interpreter, and 1 MiB of small objects takes a few ms.
+
+LOOP_SECONDS = 0.002
+# The most that handling one reply may hold the loop, for the same reason: objects differ in cost per byte.
+
+MAX_GROWTH = 8
+# A step from one chunk to the next: four steps from 1 item to 4,096, and a misleading first item costs little.
+
+SMOOTHING = 0.3
+# Weight of the newest chunk in the averages.
+
+PIPE_SECONDS = 0.0002
+# The part of h that cannot be measured on the loop: the pool's own threads write, read and wake, 0.2 ms a chunk.
+
+TINY_ITEM = 20e-6
+# Items cheaper than this, in seconds, are run several at a time between two looks at the shared cell: the look costs
+# 0.1 microseconds, and a stride is worth at most this much work.
+
+MAX_STRIDE = 512
+
+MAX_CONCURRENT = 1000
+# Coroutines of one chunk on a worker's loop at once.
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one chunk cost: items, worker seconds (wall and CPU), bytes each way, and the loop's own seconds.
+
+    transfer_seconds: pickling and unpickling, which grows with the items. overhead_seconds: all else, which does not.
+    """
+
+    items: int
+    seconds: float
+    cpu_seconds: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    transfer_seconds: float = 0.0
+    overhead_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Smoothed costs: seconds, bytes (the larger way) and transfer seconds per item, parent seconds per chunk."""
+
+    item_seconds: float
+    item_bytes: float = 0.0
+    item_transfer: float = 0.0
+    chunk_overhead: float = PIPE_SECONDS
+
+
+class ChunkSizer:
+    """The sizes of one execution's chunks.
+
+    n_jobs: workers that share the input. chunksize: a fixed size, None to decide. most: the largest size to decide on,
+    None for any. costs: of the function's last run. is_async: items of a chunk run at once, so that only their CPU time
+    adds up.
+    """
+
+    def __init__(
+        self,
+        n_jobs: int,
+        *,
+        chunksize: int | None = None,
+        most: int | None = None,
+        costs: Costs | None = None,
+        is_async: bool = False,
+    ) -> None:
+        self.n_jobs = n_jobs
+        self.chunksize = chunksize
+        self.most = most
+        self.costs = costs
+        self.is_async = is_async
+        self._largest = 0 if costs is None else self._ideal(None)
+
+    def __repr__(self) -> str:
+        return f"<ChunkSizer n_jobs={self.n_jobs} chunksize={self.chunksize} costs={self.costs}>"
+
+    def next_size(self, remaining: int | None) -> int:
+        """Items of the next chunk, at least 1; `remaining`: items not yet taken, None if unknown."""
+        if self.chunksize is not None:
+            return self.chunksize
+        if self.costs is None:
+            return 1
+        return max(1, min(self._ideal(remaining), MAX_GROWTH * max(1, self._largest)))
+
+    @property
+    def budget(self) -> float:
+        """Seconds a chunk may take before its worker sends back the rest: none for a size that the user chose."""
+        return BUDGET_SECONDS if self.chunksize is None else math.inf
+
+    def stride(self) -> int:
+        """Items the worker runs between two looks at its cell: 1 unless they are known to be tiny."""
+        if self.costs is None or self.is_async:
+            return 1
+        return max(1, min(MAX_STRIDE, int(TINY_ITEM / max(self.costs.item_seconds, 1e-9))))
+
+    def observe(self, seen: Observation) -> None:
+        """Learn from a finished chunk."""
+        if seen.items < 1:
+            return
+        self._largest = max(self._largest, seen.items)
+        self.costs = _mixed(self.costs, self._sample(seen))
+
+    def _sample(self, seen: Observation) -> Costs:
+        seconds = seen.cpu_seconds if self.is_async else seen.seconds
+        return Costs(
+            seconds / seen.items,
+            max(seen.bytes_in, seen.bytes_out) / seen.items,
+            seen.transfer_seconds / seen.items,
+            PIPE_SECONDS + seen.overhead_seconds,
+        )
+
+    def _ideal(self, remaining: int | None) -> int:
+        assert self.costs is not None
+        item = max(self.costs.item_seconds, 1e-9)
+        floor = math.ceil(self.n_jobs * self.costs.chunk_overhead / item)
+        wanted = TARGET_SECONDS / item
+        if remaining is not None:
+            wanted = min(wanted, remaining / (2 * self.n_jobs))
+        caps = [
+            MAX_CHUNK_BYTES / max(self.costs.item_bytes, 1e-9),
+            LOOP_SECONDS / max(self.costs.item_transfer, 1e-12),
+            MAX_CONCURRENT if self.is_async else math.inf,
+            self.most or math.inf,
+        ]
+        return max(1, int(min(*caps, max(floor, wanted))))
+
+
+def _mixed(before: Costs | None, sample: Costs) -> Costs:
+    """The moving average; the first chunk after a guess from an earlier run counts like any other."""
+    if before is None:
+        return sample
+
+    def mix(old: float, new: float) -> float:
+        return old + SMOOTHING * (new - old)
+
+    return Costs(
+        mix(before.item_seconds, sample.item_seconds),
+        mix(before.item_bytes, sample.item_bytes),
+        mix(before.item_transfer, sample.item_transfer),
+        mix(before.chunk_overhead, sample.chunk_overhead),
+    )
+
+
+class CostMemory:
+    """What the functions of an executor cost when they last ran: the first guess of their next run."""
+
+    def __init__(self, limit: int = 256) -> None:
+        self._limit = limit
+        self._costs: OrderedDict[bytes, Costs] = OrderedDict()
+
+    def recall(self, digest: bytes) -> Costs | None:
+        """The costs of the function with this digest, None if it has not run."""
+        return self._costs.get(digest)
+
+    def remember(self, digest: bytes, costs: Costs | None) -> None:
+        """Note what a run has learnt; the function that ran longest ago is forgotten first."""
+        if costs is not None:
+            self._costs[digest] = costs
+            self._costs.move_to_end(digest)
+            if len(self._costs) > self._limit:
+                self._costs.popitem(last=False)

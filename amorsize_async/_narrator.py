@@ -1,0 +1,133 @@
+"""Tells the hooks what happens in one execution: fills each context from the tally, with measured numbers only."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ._bus import EventBus
+from ._wire import Batch, FailedItem
+from ._worker import ChunkReply
+from .events import HookContext, HookEvent, Status
+from .report import Report, Tally
+
+__all__ = ("Narrator",)
+
+
+class Narrator:
+    """One execution's story. Building a context costs microseconds, so none is built that nobody wants."""
+
+    def __init__(self, bus: EventBus, tally: Tally, *, execution_id: str, function: str, executor: str) -> None:
+        self.bus = bus
+        self._tally = tally
+        self.execution_id = execution_id
+        self._function = function
+        self._executor = executor
+        self._sequence = 0
+        self._chunk_id = 0
+        self._present: dict[int, tuple[int, float]] = {}
+        self.began = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the execution began."""
+        return time.monotonic() - self.began
+
+    def pre_execute(self) -> None:
+        """The execution begins; no item has run."""
+        if self.bus.pre_execute:
+            expected = float(min(self._tally.n_jobs, self._tally.total or self._tally.n_jobs))
+            self._tell(HookEvent.PRE_EXECUTE, metadata=self._about(max(1.0, expected)))
+
+    def worker_seen(self, pid: int, **details: Any) -> None:
+        """A worker begins to work for this execution: told once per process, before its first chunk."""
+        if pid in self._present:
+            return
+        self._present[pid] = (0, 0.0)
+        self._tally.workers.setdefault(pid, 0)
+        if self.bus.on_worker_start:
+            self._tell(HookEvent.ON_WORKER_START, worker_id=pid, metadata=details)
+
+    def chunk_complete(self, batch: Batch, reply: ChunkReply) -> None:
+        """A chunk has ended in a worker; its numbers are already in the tally."""
+        items, seconds = self._present.get(reply.pid, (0, 0.0))
+        self._present[reply.pid] = (items + reply.done, seconds + reply.seconds)
+        if self.bus.on_chunk_complete:
+            metadata = {"start": batch.start, "cpu_time": reply.cpu_seconds, "bytes_in": reply.bytes_in}
+            self._tell(
+                HookEvent.ON_CHUNK_COMPLETE,
+                worker_id=reply.pid,
+                chunk_id=self._chunk_id,
+                chunk_size=reply.done,
+                chunk_time=reply.seconds,
+                metadata={**metadata, "bytes_out": reply.bytes_out, "peak_rss": reply.peak_rss},
+            )
+        self._chunk_id += 1
+
+    def progress(self) -> None:
+        """The numbers moved. The last one, with 100 percent, is told by `end`, exactly once."""
+        if self.bus.on_progress and self._tally.completed != self._tally.total:
+            self._tell(HookEvent.ON_PROGRESS)
+
+    def error(self, failed: FailedItem, pid: int | None) -> None:
+        """One item failed."""
+        if self.bus.on_error:
+            self._tell(
+                HookEvent.ON_ERROR,
+                worker_id=pid,
+                chunk_id=self._chunk_id,
+                error=failed.exception,
+                error_message=str(failed.exception),
+                error_traceback=failed.traceback,
+                metadata={"item_index": failed.index},
+            )
+
+    def worker_gone(self, pid: int, reason: str, **details: Any) -> None:
+        """A worker works for this execution no more: it died, was killed, or the execution is over."""
+        items, seconds = self._present.pop(pid, (0, 0.0))
+        if self.bus.on_worker_end:
+            numbers = {"reason": reason, "items": items, "busy_time": seconds}
+            self._tell(HookEvent.ON_WORKER_END, worker_id=pid, metadata={**numbers, **details})
+
+    def end(self, report: Report, status: Status, error: BaseException | None) -> None:
+        """The last progress, the end of each worker that is left, and POST_EXECUTE."""
+        if self.bus.on_progress and status == "ok":
+            self._tell(HookEvent.ON_PROGRESS)
+        for pid in list(self._present):
+            self.worker_gone(pid, "cancelled" if status == "cancelled" else "finished")
+        if self.bus.post_execute:
+            self._tell(
+                HookEvent.POST_EXECUTE,
+                status=status,
+                elapsed_time=report.elapsed,
+                throughput_items_per_sec=report.items / max(report.elapsed, 1e-9),
+                results_count=report.items if status == "ok" else 0,
+                error=error,
+                error_message=None if error is None else str(error),
+                metadata={**self._about(report.speedup), "report": report},
+            )
+
+    def _about(self, speedup: float) -> dict[str, Any]:
+        return {"executor_type": self._executor, "estimated_speedup": speedup, "function": self._function}
+
+    def _tell(self, event: HookEvent, **fields: Any) -> None:
+        tally = self._tally
+        remaining = tally.remaining / tally.rate if tally.rate else 0.0
+        common: dict[str, Any] = {
+            "n_jobs": tally.n_jobs,
+            "chunksize": tally.chunksize,
+            "total_items": tally.total,
+            "items_completed": tally.completed,
+            "items_remaining": tally.remaining,
+            "percent_complete": tally.percent,
+            "elapsed_time": self.elapsed if event is not HookEvent.PRE_EXECUTE else 0.0,
+            "estimated_time_remaining": remaining,
+            "throughput_items_per_sec": tally.rate,
+            "avg_item_time": tally.item_seconds,
+            "worker_count": len(self._present),
+            "results_size_bytes": tally.bytes_out,
+            "execution_id": self.execution_id,
+            "sequence": self._sequence,
+        }
+        self._sequence += 1
+        self.bus.emit(HookContext(event, **{**common, **fields}))

@@ -1,0 +1,131 @@
+"""The parent's side of a chunk: items become a job for an executor, its reply becomes values and failures again.
+
+Knows both ends of the border and no event loop; `_worker` is the other side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import _payload
+from ._payload import PackedFunction
+from ._worker import CURRENT, Cell, Chunk, ChunkReply, Failure, received, run_chunk, run_items
+from .errors import UnpicklableError
+
+__all__ = ("Batch", "FailedItem", "Job", "job_for", "opened", "suspects")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Neighbouring items on their way, kept until their reply is there.
+
+    start: index of the first. singly: pickle them one by one, since some do not unpickle. exact: look at the cell at
+    each item, since one of them killed a worker. deaths: workers that died with this batch for no reason found.
+    """
+
+    start: int
+    items: Sequence[Any]
+    singly: bool = False
+    exact: bool = False
+    deaths: int = 0
+
+    def part(self, first: int, end: int, *, exact: bool = False) -> Batch:
+        """The items from offset `first` up to `end`, as a batch of its own."""
+        return replace(self, start=self.start + first, items=self.items[first:end], exact=exact, deaths=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What an executor is asked to do: `call(*args)`; unsendable: offsets of items that could not be pickled."""
+
+    call: Callable[..., ChunkReply]
+    args: tuple[Any, ...]
+    unsendable: dict[int, BaseException]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """One item that failed: its index in the input, the exception for the caller, the traceback as text."""
+
+    index: int
+    exception: BaseException
+    traceback: str
+
+
+def job_for(
+    batch: Batch, function: PackedFunction, *, pickled: bool, known: bool, cell: Cell, stride: int, stop: bool, budget: float
+) -> Job:
+    """The job for a batch.
+
+    pickled: whether it goes to another process. known: whether the worker has the function. stride: items between two
+    looks at the cell. stop: whether the first failing item ends the chunk. budget: seconds after which the worker sends back
+    what it has.
+    """
+    chunk = Chunk(
+        batch.start,
+        len(batch.items),
+        function.digest,
+        None if known else function.pickled,
+        b"",
+        is_async=function.is_async,
+        stop_at_failure=stop,
+        stride=1 if batch.exact else stride,
+        budget=budget,
+    )
+    if not pickled:
+        return Job(_run_here, (function.function, batch.items, chunk, cell), {})
+    parcel, unsendable = _payload.pack_items(batch.items, singly=batch.singly)
+    return Job(run_chunk, (replace(chunk, items=parcel, unsent=tuple(unsendable)),), unsendable)
+
+
+def _run_here(function: Callable[[Any], Any], items: Sequence[Any], chunk: Chunk, cell: Cell) -> ChunkReply:
+    return run_items(function, items, chunk, cell=cell)
+
+
+def opened(
+    reply: ChunkReply, batch: Batch, unsendable: dict[int, BaseException]
+) -> tuple[list[Any], list[FailedItem]]:
+    """The values of a reply, None where an item failed, and the failures, by rising index."""
+    values, unloadable = _values(reply)
+    failures = {failure.offset: _failed(failure, batch, unsendable) for failure in reply.failures}
+    for offset, exc in unloadable.items():
+        failures[offset] = _unloadable(batch.start + offset, exc)
+    return values, [failures[offset] for offset in sorted(failures)]
+
+
+def _values(reply: ChunkReply) -> tuple[list[Any], dict[int, BaseException]]:
+    if isinstance(reply.values, list) and not reply.packed:
+        return reply.values, {}
+    try:
+        values, unloadable = _payload.load_parcel(reply.values)
+    except BaseException as exc:  # noqa: BLE001 - a whole parcel has built-in values only: no memory is all that is left
+        return [None] * reply.done, dict.fromkeys(range(reply.done), exc)
+    return list(values), unloadable
+
+
+def _failed(failure: Failure, batch: Batch, unsendable: dict[int, BaseException]) -> FailedItem:
+    index = batch.start + failure.offset
+    if failure.offset in unsendable:
+        cause = unsendable[failure.offset]
+        error = _payload.unpicklable("item", batch.items[failure.offset], cause, where=f"item {index}")
+        error.__cause__ = cause
+        return FailedItem(index, error, "")
+    return FailedItem(index, received(failure, index), failure.traceback)
+
+
+def _unloadable(index: int, cause: BaseException) -> FailedItem:
+    message = f"the result of item {index} cannot be unpickled here: {type(cause).__name__}; return plain data instead"
+    error = UnpicklableError(message, subject="result", path="result")
+    error.__cause__ = cause
+    return FailedItem(index, error, "")
+
+
+def suspects(cell: Cell, batch: Batch, stride: int, *, is_async: bool) -> range:
+    """Offsets of the items in `batch` that a dead worker may have been on; empty if it was on none of them."""
+    offset = cell[CURRENT] - 1 - batch.start
+    if not 0 <= offset < len(batch.items):
+        return range(0)
+    width = len(batch.items) if is_async else 1 if batch.exact else stride
+    return range(offset, min(offset + width, len(batch.items)))

@@ -1,0 +1,9 @@
+"""Where work runs: workers of our own (`local`), threads and anybody's executor (`foreign`), behind one `Pool`."""
+
+from __future__ import annotations
+
+from .foreign import ForeignPool, open_threads
+from .local import LocalPool, SlotSettings
+from .pool import Flight, Place, Pool
+
+__all__ = ("Flight", "ForeignPool", "LocalPool", "Place", "Pool", "SlotSettings", "open_threads")

@@ -1,0 +1,65 @@
+"""Somebody else's executor as a pool of one wide place, and our own threads, which are one such executor.
+
+Such a pool cannot kill, and does not know its workers before they answer; the executor stays its owner's to close.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+
+import anyio
+
+from .. import _worker
+from .pool import Place, Pool
+
+__all__ = ("ForeignPool", "open_threads")
+
+
+class _WholeExecutor(Place):
+    """All of an executor. Its cell reaches only threads, which share our memory."""
+
+    def __init__(self, executor: Executor, width: int) -> None:
+        super().__init__(width=width, pickled=not isinstance(executor, ThreadPoolExecutor), executor=executor)
+
+
+class ForeignPool(Pool):
+    """Any `concurrent.futures.Executor`; `width`: chunks to keep running in it at once."""
+
+    def __init__(self, executor: Executor, width: int) -> None:
+        super().__init__()
+        self.name = type(executor).__name__
+        place = _WholeExecutor(executor, width)
+        self.places = [place]
+        self.pickles = place.pickled
+        self._executor = executor
+
+    async def warm(self) -> None:
+        """Let a process pool start its workers off the loop: `submit` starts them in the thread that calls it."""
+        if isinstance(self._executor, ProcessPoolExecutor):
+            await anyio.to_thread.run_sync(self._submit_nothing)
+
+    def _submit_nothing(self) -> None:
+        for _ in range(self.capacity):
+            self._executor.submit(_worker.begin)
+
+    def _remove(self, place: Place) -> None:
+        """A broken executor is its owner's to replace; calls in it fail, and say so."""
+
+
+class _Threads(ForeignPool):
+    """`executor="thread"`: threads of our own, which end with the execution."""
+
+    async def aclose(self, drain: float = 0.0) -> None:
+        await super().aclose(drain)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        if not any(place.load for place in self.places):
+            await anyio.to_thread.run_sync(self._executor.shutdown)
+        # A thread that hangs in user code cannot be ended by anybody; it is left, and ends when that code returns.
+
+
+def open_threads(n_jobs: int) -> ForeignPool:
+    """A pool of `n_jobs` threads for one execution."""
+    executor = ThreadPoolExecutor(n_jobs, thread_name_prefix="amorsize-thread")
+    pool = _Threads(executor, n_jobs)
+    pool.name = "thread"
+    return pool

@@ -1,0 +1,272 @@
+"""Workers of our own: slots, each one `ProcessPoolExecutor` of one process; started in threads, killed one by one.
+
+A slot is the unit of everything that can go wrong: a death, a kill, a hang concerns one process and what it holds, and
+its neighbours keep their pids and their work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
+from typing import Any
+
+import anyio
+
+from .. import _worker
+from .._sharing import Share
+from ..errors import WorkerStartError
+from .pool import Place, Pool
+
+__all__ = ("LocalPool", "SlotSettings")
+
+PRELOADED = ["amorsize_async._worker", "concurrent.futures.process", "cloudpickle"]
+# What the fork server imports once, so that a worker is there 5 ms after it is asked for, and not 60.
+
+EXIT_WAIT = 2.0
+# Seconds an idle worker has to end by itself when its slot is closed, before it is killed.
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSettings:
+    """How slots are made: the start method, what each worker is told, and the seconds its start may take."""
+
+    start_method: str
+    setup: _worker.Setup
+    start_timeout: float
+
+
+class _RecordingContext:
+    """A multiprocessing context that remembers the process it made: the public way to a worker's pid and to `kill`."""
+
+    def __init__(self, start_method: str) -> None:
+        self._context = multiprocessing.get_context(start_method)
+        self.process: multiprocessing.process.BaseProcess | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def Process(self, *args: Any, **kwargs: Any) -> multiprocessing.process.BaseProcess:  # noqa: N802
+        process: multiprocessing.process.BaseProcess = self._context.Process(*args, **kwargs)  # type: ignore[attr-defined]
+        self.process = process
+        return process
+
+
+class _Slot(Place):
+    """One worker process and the one-worker executor around it; made anew after each death, never revived."""
+
+    def __init__(self, settings: SlotSettings) -> None:
+        super().__init__()
+        self._settings = settings
+        self._context = _RecordingContext(settings.start_method)
+        self._pool: ProcessPoolExecutor | None = None
+        self._gone = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Slot pid={self.pid} load={self.load} chunks={self.chunks}>"
+
+    async def open(self) -> None:
+        """Start the process in a helper thread and wait for its first word; raises WorkerStartError."""
+        timeout = self._settings.start_timeout
+        try:
+            async with asyncio.timeout(timeout):
+                started = await anyio.to_thread.run_sync(self._launch)
+                hello = await asyncio.wrap_future(started)
+        except TimeoutError:
+            self.kill()
+            await self.aclose()
+            raise WorkerStartError(
+                f"a worker did not start within {timeout} s; its initializer may hang, or raise start_timeout"
+            ) from None
+        except (BrokenProcessPool, OSError) as exc:
+            await self.aclose()
+            raise _start_error(exc, self._exitcode) from exc
+        if hello.failure is not None:
+            await self.aclose()
+            raise _initializer_error(hello.failure)
+        self.pid = hello.pid
+        self.executor = self._pool
+
+    def _launch(self) -> Future[_worker.Hello]:
+        """Start the process; blocking, for a thread. `submit` is what starts it."""
+        if self._settings.start_method == "forkserver":
+            multiprocessing.set_forkserver_preload(PRELOADED)
+        memory = self._context.RawArray("q", _worker.CELL_WORDS)
+        self.cell = memoryview(memory).cast("B").cast("q")
+        self._pool = ProcessPoolExecutor(
+            max_workers=1,
+            mp_context=self._context,  # type: ignore[arg-type]
+            initializer=_worker.start_worker,
+            initargs=(self._settings.setup, memory),
+        )
+        with _main_not_imported():
+            return self._pool.submit(_worker.hello)
+
+    def kill(self) -> bool:
+        process = self._context.process
+        self.executor = None
+        if process is not None and process.pid is not None:
+            with suppress(ValueError, ProcessLookupError):  # it was closed, or is gone already
+                process.kill()
+        return True
+
+    async def buried(self) -> int | None:
+        await self._gone.wait()
+        return self._exitcode
+
+    @property
+    def _exitcode(self) -> int | None:
+        return self._context.process.exitcode if self._context.process is not None else None
+
+    async def aclose(self) -> None:
+        """Let the worker end by itself, kill it if it does not; wait until process, threads and pipes are gone."""
+        self.executor = None
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            if not await anyio.to_thread.run_sync(self._ends_by_itself):
+                self.kill()
+            await anyio.to_thread.run_sync(self._join)
+        self._gone.set()
+
+    def _ends_by_itself(self) -> bool:
+        process = self._context.process
+        if process is None or self.load:
+            return self.load == 0
+        # Only the pool's own thread may reap the process; its sentinel can be watched by anybody.
+        return bool(multiprocessing.connection.wait([process.sentinel], EXIT_WAIT))
+
+    def _join(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+_naming_main = threading.Lock()
+
+
+@contextmanager
+def _main_not_imported() -> Iterator[None]:
+    """Start a process that does not import the caller's `__main__`.
+
+    multiprocessing tells a child to import the parent's main module, which runs a script without a guard again, needs
+    a file that a notebook does not have, and pulls an application's imports into each worker. Our functions from
+    `__main__` travel by value, so nobody needs it. A main module whose spec is named `__main__` is what multiprocessing
+    itself takes for one that cannot be imported (a zip file or folder); it looks while the process is being started.
+    """
+    main = sys.modules["__main__"]
+    with _naming_main:
+        spec = main.__spec__
+        main.__spec__ = ModuleSpec("__main__", None)
+        try:
+            yield
+        finally:
+            main.__spec__ = spec
+
+
+def _start_error(cause: BaseException, exitcode: int | None) -> WorkerStartError:
+    return WorkerStartError(
+        f"a worker could not be started ({type(cause).__name__}: {cause}; exit code {exitcode}); "
+        "what it wrote to stderr says more"
+    )
+
+
+def _initializer_error(failure: _worker.Failure) -> WorkerStartError:
+    cause = _worker.received(failure, 0)
+    error = WorkerStartError(f"the initializer of a worker raised {type(cause).__name__}; no worker can start")
+    error.__cause__ = cause
+    return error
+
+
+@dataclass(slots=True)
+class _Starts:
+    """Starts that are under way, and what the last failed one said."""
+
+    tasks: dict[asyncio.Task[None], _Slot] = field(default_factory=dict)
+    burials: set[asyncio.Task[Any]] = field(default_factory=set)
+
+
+class LocalPool(Pool):
+    """Up to `n_jobs` slots, each started when it is first needed."""
+
+    name = "process"
+
+    def __init__(self, n_jobs: int, settings: SlotSettings) -> None:
+        super().__init__()
+        self.n_jobs = n_jobs
+        self.started = 0
+        self._settings = settings
+        self._starts = _Starts()
+
+    @property
+    def capacity(self) -> int:
+        return self.n_jobs
+
+    async def start_all(self) -> None:
+        """Start every slot and wait for them; raises WorkerStartError if one cannot be started."""
+        self._start(self.n_jobs)
+        await asyncio.gather(*self._starts.tasks)
+
+    def prepare(self, share: Share, wanted: int) -> None:
+        self._start(min(share.limit, wanted))
+
+    def _more_to_come(self, share: Share) -> bool:
+        return bool(self._starts.tasks) and len(share.held) < share.limit
+
+    def _start(self, wanted: int) -> None:
+        """Have `wanted` slots that are idle, busy or being started, but no more than there may be."""
+        missing = min(wanted, self.n_jobs) - len(self.places) - len(self._starts.tasks)
+        for _ in range(missing):
+            slot = _Slot(self._settings)
+            task = asyncio.get_running_loop().create_task(slot.open(), name="amorsize-start")
+            self._starts.tasks[task] = slot
+            task.add_done_callback(self._started)
+
+    def _started(self, task: asyncio.Task[None]) -> None:
+        slot = self._starts.tasks.pop(task)
+        failed = None if task.cancelled() else task.exception()
+        if task.cancelled() or (self.closed and not failed):
+            self._bury(slot)
+        elif not failed:
+            self.started += 1
+            self.places.append(slot)
+        if isinstance(failed, Exception) and not self.places and not self._starts.tasks:
+            self._give_up(failed)
+        self._grant()
+
+    def _give_up(self, failed: Exception) -> None:
+        """Tell all who wait that there will be no worker: none is there, none is coming."""
+        for waiter in list(self._waiting):
+            if not waiter.done():
+                waiter.set_exception(failed)
+
+    def _remove(self, place: Place) -> None:
+        super()._remove(place)
+        if isinstance(place, _Slot):
+            self._bury(place)
+        for share in set(self._waiting.values()):
+            self.prepare(share, len(share.held) + 1)
+
+    def _bury(self, slot: _Slot) -> None:
+        """Reap a slot in the background; `aclose` waits for it."""
+        task = asyncio.get_running_loop().create_task(slot.aclose(), name="amorsize-bury")
+        self._starts.burials.add(task)
+        task.add_done_callback(self._starts.burials.discard)
+
+    async def aclose(self, drain: float = 0.0) -> None:
+        """Close all slots: idle workers end by themselves, busy ones are killed."""
+        await super().aclose(drain)
+        for task in self._starts.tasks:
+            task.cancel()
+        for place in list(self.places):
+            if place.load:
+                self._kill(place)
+            else:
+                self._remove(place)
+        while pending := {*self._starts.tasks, *self._starts.burials}:
+            await asyncio.wait(pending)

@@ -1,0 +1,231 @@
+"""Places where chunks run, and who gets the next free one; no process, thread or executor is started here.
+
+    acquire(share) ──► waits ──► _grant: least charged share, least loaded place ──► Place
+    release(place, share, seconds) ──► the share is charged, _grant again
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._sharing import Share, level, most_deserving
+from .._worker import CELL_WORDS, STOP, Cell
+from ..errors import ExecutorClosedError
+
+__all__ = ("Flight", "Place", "Pool")
+
+QUEUED_CHUNKS = 1
+# Chunks that wait at a worker behind the one it runs, to hide the round trip (0.3 ms). Only while one execution has the
+# pool to itself: a queued chunk is time that a small call would have to wait, and a worker never holds chunks of two
+# executions at once, so that killing it for one harms no other.
+
+DIED_WAIT = 1.0
+# Seconds to wait for the futures of a worker that was killed: they break within milliseconds.
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """Somewhere chunks run: a worker process, or a whole foreign executor.
+
+    width: chunks it runs at once. load: chunks handed to it and not answered. pid: the worker process, None if
+    unknown. pickled: whether chunks travel as pickles. known: digests of functions that it has answered with. cell: the
+    words it shares with what runs there.
+    """
+
+    width: int = 1
+    load: int = 0
+    pid: int | None = None
+    pickled: bool = True
+    executor: concurrent.futures.Executor | None = None
+    cell: Cell = field(default_factory=lambda: [0] * CELL_WORDS)
+    known: set[bytes] = field(default_factory=set)
+    chunks: int = 0
+    seconds: float = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether chunks can be handed to it."""
+        return self.executor is not None
+
+    def stop(self) -> None:
+        """Ask what runs here to end between two items."""
+        self.cell[STOP] = 1
+
+    def resume(self) -> None:
+        """Take `stop` back."""
+        self.cell[STOP] = 0
+
+    def kill(self) -> bool:
+        """End what runs here at once, with its process; False if this place has no such power."""
+        return False
+
+    async def buried(self) -> int | None:
+        """Wait until a dead place has left nothing behind; gives its exit code, None if unknown."""
+        return None
+
+
+Flight = tuple[Place, "asyncio.Future[Any]"]
+# A chunk on its way: where it runs, and the future of its reply.
+
+
+class Pool:
+    """Shares out places among executions. Subclasses add, start, replace and close the places.
+
+    name: what hooks and reports call it. pickles: whether functions and chunks have to be pickled for it.
+    """
+
+    name = "executor"
+    pickles = True
+
+    def __init__(self) -> None:
+        self.places: list[Place] = []
+        self.closed = False
+        self.lost = 0
+        self._shares: set[Share] = set()
+        self._waiting: dict[asyncio.Future[Place], Share] = {}
+        self._idle = asyncio.Event()
+
+    def __repr__(self) -> str:
+        busy = sum(place.load for place in self.places)
+        state = "closed" if self.closed else f"{len(self.places)} places, {busy} chunks, {len(self._shares)} executions"
+        return f"<{type(self).__name__} {state}>"
+
+    @property
+    def capacity(self) -> int:
+        """Chunks it can run at once."""
+        return sum(place.width for place in self.places)
+
+    @property
+    def queued(self) -> int:
+        """Executions that wait for a place."""
+        return len(self._waiting)
+
+    def workers(self, share: Share) -> int:
+        """Workers that `share` can have."""
+        return min(share.limit, self.capacity)
+
+    def join(self, n_jobs: int | None) -> Share:
+        """Open an account for an execution that uses at most `n_jobs` workers; None: all."""
+        self._refuse_if_closed()
+        limit = self.capacity if n_jobs is None else n_jobs
+        share = Share(limit, level(self._shares))
+        self._shares.add(share)
+        self._idle.clear()
+        return share
+
+    def leave(self, share: Share) -> None:
+        """Close an account; chunks that are still out are given back as they end."""
+        self._shares.discard(share)
+        if not self._shares:
+            self._idle.set()
+        self._grant()
+
+    def prepare(self, share: Share, wanted: int) -> None:
+        """Start up to `wanted` of the places that `share` may use, without waiting for them."""
+
+    async def acquire(self, share: Share) -> Place:
+        """Wait for a place for one chunk of `share`; give it back with `release`."""
+        self._refuse_if_closed()
+        waiter: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+        self._waiting[waiter] = share
+        self.prepare(share, len(share.held) + 1)
+        self._grant()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.give_back(waiter.result(), share)
+            raise
+        finally:
+            self._waiting.pop(waiter, None)
+
+    def release(self, place: Place, share: Share, seconds: float) -> None:
+        """Give a place back after a chunk that took `seconds` of its time."""
+        place.chunks += 1
+        place.seconds += seconds
+        self.give_back(place, share, seconds)
+
+    def give_back(self, place: Place, share: Share, seconds: float = 0.0) -> None:
+        """Give a place back unused, or see `release`."""
+        place.load -= 1
+        if not place.load:
+            place.resume()
+        share.give_back(place, seconds)
+        self._grant()
+
+    async def abandon(self, flights: Iterable[Flight], grace: float) -> set[Place]:
+        """Stop chunks that nobody wants any more: ask, wait `grace` seconds, then kill what still runs; gives those."""
+        out = {future: place for place, future in flights if not future.done()}
+        for place in out.values():
+            place.stop()
+        if not out:
+            return set()
+        await asyncio.wait(out, timeout=grace)
+        killed = {place for future, place in out.items() if not future.done() and self._kill(place)}
+        if killed:
+            await asyncio.wait([future for future in out if out[future] in killed], timeout=DIED_WAIT)
+        for future in out:
+            future.cancel()  # only what cannot be killed is left: it runs on in its owner's executor, unheard
+        return killed
+
+    async def lost_place(self, place: Place) -> int | None:
+        """Note that a place died; gives its exit code, None if unknown."""
+        self.lost += 1
+        self._remove(place)
+        return await place.buried()
+
+    async def aclose(self, drain: float = 0.0) -> None:
+        """Let executions end for `drain` seconds, then refuse all that is left."""
+        if self._shares and drain > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(drain):
+                    await self._idle.wait()
+        self.closed = True
+        for waiter in list(self._waiting):
+            if not waiter.done():
+                waiter.set_exception(ExecutorClosedError("the executor was closed while a call waited for a worker"))
+
+    def _refuse_if_closed(self) -> None:
+        if self.closed:
+            raise ExecutorClosedError("the executor is closed; open a new one, or close it after its last call")
+
+    def _kill(self, place: Place) -> bool:
+        killed = place.kill()
+        if killed:
+            self._remove(place)
+        return killed
+
+    def _remove(self, place: Place) -> None:
+        """Take a dead place out of service; a pool that can replace it does."""
+        if place in self.places:
+            self.places.remove(place)
+
+    def _grant(self) -> None:
+        """Hand free places to those who wait, the most deserving first."""
+        for share in most_deserving(set(self._waiting.values())):
+            for waiter in [waiter for waiter, owner in self._waiting.items() if owner is share and not waiter.done()]:
+                place = self._free_place(share)
+                if place is None:
+                    break
+                place.load += 1
+                share.take(place)
+                waiter.set_result(place)
+
+    def _free_place(self, share: Share) -> Place | None:
+        """The least loaded place that may take one more chunk of `share`, None if all are full."""
+        alone = len(self._shares) <= 1 and not self._more_to_come(share)
+        fitting = [
+            place
+            for place in self.places
+            if place.ready and share.may_use(place) and place.load < place.width + alone * place.width * QUEUED_CHUNKS
+        ]
+        return min(fitting, key=lambda place: place.load / place.width, default=None)
+
+    def _more_to_come(self, share: Share) -> bool:
+        """Whether places for `share` are being started: then none should get two chunks already."""
+        return False

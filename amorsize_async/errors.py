@@ -1,0 +1,102 @@
+"""Every exception of the library lives here, under one drawn tree; no other module defines one.
+
+AmorsizeError
+├── WorkerCrashedError      (also concurrent.futures.BrokenExecutor) a worker died while it ran an item
+├── WorkerStartError        a worker could not be started
+├── UnpicklableError        (also TypeError) a function, an item or a result cannot cross to another process
+├── InputError              the iterable of input raised
+├── RemoteError             an exception of the worker that cannot cross, or must not be raised, as itself
+├── ExecutorClosedError     the executor is closed, or belongs to another event loop
+└── RemoteTraceback         never raised: the worker's traceback, as the `__cause__` of the user's exception
+
+The user's own exception comes out as itself; it is none of these.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures.process import BrokenProcessPool
+
+__all__ = (
+    "AmorsizeError",
+    "ExecutorClosedError",
+    "InputError",
+    "RemoteError",
+    "RemoteTraceback",
+    "UnpicklableError",
+    "WorkerCrashedError",
+    "WorkerStartError",
+)
+
+
+class AmorsizeError(Exception):
+    """The base of every exception that this library itself raises."""
+
+
+class WorkerCrashedError(AmorsizeError, BrokenProcessPool):
+    """A worker process died while it ran an item.
+
+    `index` is the position of that item in the input (`None`: the worker died between items), `exitcode` is the
+    exit code of the process, negative for a signal, as in `multiprocessing.Process` (`None`: unknown), `pid` the
+    process that died.
+    """
+
+    def __init__(
+        self, message: str, *, index: int | None = None, exitcode: int | None = None, pid: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.index = index
+        self.exitcode = exitcode
+        self.pid = pid
+
+
+class WorkerStartError(AmorsizeError):
+    """A worker could not be started: its start took too long, its initializer raised, or it died at once."""
+
+
+class UnpicklableError(AmorsizeError, TypeError):
+    """A function, an item or a result cannot be pickled, or cannot be unpickled on the other side.
+
+    `subject` is "function", "item" or "result"; `path` leads to the attribute that fails, for example
+    `fn.keywords['client'].socket`.
+    """
+
+    def __init__(self, message: str, *, subject: str = "item", path: str = "") -> None:
+        super().__init__(message)
+        self.subject = subject
+        self.path = path
+
+
+class InputError(AmorsizeError):
+    """The iterable of input raised while it was read; its own exception is the `__cause__`.
+
+    `index` is the number of items that were read before.
+    """
+
+    def __init__(self, message: str, *, index: int = 0) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class RemoteError(AmorsizeError):
+    """Stands for an exception of the worker that cannot be pickled, or must not reach an event loop as itself.
+
+    `SystemExit`, `KeyboardInterrupt` and `CancelledError` raised by a worker's function are of the second kind:
+    raised bare in the caller's task they would end the program or look like its own cancellation.
+    `type_name` is the qualified name of the original class.
+    """
+
+    def __init__(self, message: str, *, type_name: str = "") -> None:
+        super().__init__(message)
+        self.type_name = type_name
+
+
+class ExecutorClosedError(AmorsizeError, RuntimeError):
+    """The executor is closed, was never opened, or belongs to another event loop."""
+
+
+class RemoteTraceback(AmorsizeError):
+    """The traceback as the worker saw it, as text; the `__cause__` of the exception that came from there."""
+
+    def __str__(self) -> str:
+        """Give the worker's traceback on lines of its own, as `concurrent.futures` prints it."""
+        return f'\n"""\n{self.args[0]}"""'

@@ -1,0 +1,379 @@
+"""`AsyncExecutor`: a warm pool of workers with defaults, for a whole application; it holds no task and no scope.
+
+    async with AsyncExecutor() as executor:
+        results = await executor.execute(fn, data)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
+
+from . import _payload
+from ._call import Call, Engine, Hooks, checked_managers, checked_number, collect, open_stream
+from ._chunking import CostMemory
+from ._payload import Applied, AppliedAsync
+from ._results import ResultStream
+from ._system import default_start_method, usable_cpus
+from ._worker import Setup
+from .backends import LocalPool, SlotSettings
+from .errors import ExecutorClosedError, UnpicklableError
+from .report import Report
+
+__all__ = ("AsyncExecutor", "ExecutorStatistics", "shared_executor")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorStatistics:
+    """An executor at one moment.
+
+    n_jobs: workers it may have. workers: pids of those that are there. busy: workers that have a chunk. queued: calls
+    that wait for a worker. chunks: chunks in workers now. started, lost: workers started and died so far. closed:
+    whether it takes no more calls.
+    """
+
+    n_jobs: int
+    workers: tuple[int, ...]
+    busy: int
+    queued: int
+    chunks: int
+    started: int
+    lost: int
+    closed: bool
+
+
+class AsyncExecutor:
+    """A pool of worker processes for one event loop, shared fairly by all calls on it.
+
+    n_jobs: workers; None: the CPUs this process may use (affinity, cgroup quota, `AMORSIZE_N_JOBS`).
+    hooks: a `HookManager`, or several, that get the events of every run.
+    start_method: "forkserver", "spawn" or "fork"; None: forkserver where there is one, else spawn.
+    initializer, initargs: called in each worker before its first item; it may be a lambda.
+    inner_threads: threads that numerical libraries (OpenMP, OpenBLAS, MKL, ...) use in each worker unless their own
+    variables are set; None: leave them alone.
+    cancel_grace: seconds that running items get when their call is cancelled, before their worker is killed.
+    start_timeout: seconds that a worker may take to start, its initializer included.
+
+    Raises TypeError or ValueError for what is out of range, UnpicklableError for an initializer that cannot travel.
+    """
+
+    def __init__(
+        self,
+        n_jobs: int | None = None,
+        *,
+        hooks: Hooks = None,
+        start_method: Literal["forkserver", "spawn", "fork"] | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        inner_threads: int | None = 1,
+        cancel_grace: float = 0.1,
+        start_timeout: float = 60.0,
+    ) -> None:
+        checked_number("n_jobs", n_jobs)
+        checked_number("inner_threads", inner_threads)
+        checked_number("cancel_grace", cancel_grace, 0, whole=False)
+        checked_number("start_timeout", start_timeout, 0, whole=False)
+        self._n_jobs = usable_cpus() if n_jobs is None else n_jobs
+        self._managers = checked_managers(hooks)
+        setup = Setup(_pickled_initializer(initializer, tuple(initargs)), inner_threads)
+        self._settings = SlotSettings(_checked_start_method(start_method), setup, start_timeout)
+        self._cancel_grace = cancel_grace
+        self._costs = CostMemory()
+        self._pool: LocalPool | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __repr__(self) -> str:
+        return f"<AsyncExecutor n_jobs={self._n_jobs} {'not started' if self._pool is None else repr(self._pool)}>"
+
+    # ── its life ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def start(self) -> Self:
+        """Start all workers and wait until they are there; raises WorkerStartError. `async with` does this."""
+        pool = self._open_lazily()
+        try:
+            await pool.start_all()
+        except BaseException:
+            await self.aclose(drain=0.0)
+            raise
+        return self
+
+    async def aclose(self, drain: float = 10.0) -> None:
+        """Close: let running calls end for `drain` seconds, stop those that are left, end the workers.
+
+        Calls that are left raise ExecutorClosedError. Safe to call again.
+        """
+        if self._pool is not None:
+            self._refuse_other_loop()
+            await self._pool.aclose(drain)
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose(drain=10.0 if exc_type is None else 0.0)
+
+    # ── calls ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @overload
+    async def execute(
+        self,
+        fn: Callable[[T], Coroutine[Any, Any, R]],
+        data: Iterable[T] | AsyncIterable[T],
+        /,
+        *,
+        hooks: Hooks = ...,
+        n_jobs: int | None = ...,
+        chunksize: int | None = ...,
+        return_exceptions: Literal[False] = ...,
+        return_report: Literal[False] = ...,
+    ) -> list[R]: ...
+
+    @overload
+    async def execute(
+        self,
+        fn: Callable[[T], R],
+        data: Iterable[T] | AsyncIterable[T],
+        /,
+        *,
+        hooks: Hooks = ...,
+        n_jobs: int | None = ...,
+        chunksize: int | None = ...,
+        return_exceptions: Literal[False] = ...,
+        return_report: Literal[False] = ...,
+    ) -> list[R]: ...
+
+    @overload
+    async def execute(
+        self,
+        fn: Callable[[T], Any],
+        data: Iterable[T] | AsyncIterable[T],
+        /,
+        *,
+        hooks: Hooks = ...,
+        n_jobs: int | None = ...,
+        chunksize: int | None = ...,
+        return_exceptions: bool = ...,
+        return_report: Literal[False] = ...,
+    ) -> list[Any]: ...
+
+    @overload
+    async def execute(
+        self,
+        fn: Callable[[T], Any],
+        data: Iterable[T] | AsyncIterable[T],
+        /,
+        *,
+        hooks: Hooks = ...,
+        n_jobs: int | None = ...,
+        chunksize: int | None = ...,
+        return_exceptions: bool = ...,
+        return_report: Literal[True],
+    ) -> tuple[list[Any], Report]: ...
+
+    async def execute(
+        self,
+        fn: Callable[..., Any],
+        data: Iterable[Any] | AsyncIterable[Any],
+        /,
+        *,
+        hooks: Hooks = None,
+        n_jobs: int | None = None,
+        chunksize: int | None = None,
+        return_exceptions: bool = False,
+        return_report: bool = False,
+    ) -> list[Any] | tuple[list[Any], Report]:
+        """Run `fn` over `data` in this executor's workers: as `execute_async`, `executor=` aside."""
+        call = Call.checked(
+            fn, data, hooks=hooks, n_jobs=n_jobs, chunksize=chunksize, return_exceptions=return_exceptions
+        )
+        values, report = await collect(self.engine(), call)
+        return (values, report) if return_report else values
+
+    @overload
+    def stream(
+        self,
+        fn: Callable[[T], Coroutine[Any, Any, R]],
+        data: Iterable[T] | AsyncIterable[T],
+        /,
+        *,
+        ordered: bool = ...,
+        buffersize: int | None = ...,
+        hooks: Hooks = ...,
+        n_jobs: int | None = ...,
+        chunksize: int | None = ...,
+        return_exceptions: bool = ...,
+    ) -> ResultStream[R]: ...
+
+    @overload
+    def stream(
+        self,
+        fn: Callable[[T], R],
+        data: Iterable[T] | AsyncIterable[T],
+        /,
+        *,
+        ordered: bool = ...,
+        buffersize: int | None = ...,
+        hooks: Hooks = ...,
+        n_jobs: int | None = ...,
+        chunksize: int | None = ...,
+        return_exceptions: bool = ...,
+    ) -> ResultStream[R]: ...
+
+    def stream(
+        self,
+        fn: Callable[..., Any],
+        data: Iterable[Any] | AsyncIterable[Any],
+        /,
+        *,
+        ordered: bool = True,
+        buffersize: int | None = None,
+        hooks: Hooks = None,
+        n_jobs: int | None = None,
+        chunksize: int | None = None,
+        return_exceptions: bool = False,
+    ) -> ResultStream[Any]:
+        """Stream the results of `fn` over `data`: as `stream_async`, `executor=` aside."""
+        call = Call.checked(
+            fn, data, hooks=hooks, n_jobs=n_jobs, chunksize=chunksize, return_exceptions=return_exceptions
+        )
+
+        async def opened() -> Engine:
+            return self.engine()
+
+        return open_stream(opened, call, ordered=ordered, buffersize=buffersize)
+
+    @overload
+    async def submit(self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    @overload
+    async def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    async def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run one call in a worker and wait for its result; a run of one item to the executor's hooks."""
+        if not callable(fn):
+            raise TypeError(f"fn is a {type(fn).__name__}, not a callable; pass the function first, then its arguments")
+        applied = AppliedAsync(fn) if _payload.is_coroutine_function(fn) else Applied(fn)
+        values = await self.execute(applied, [(args, kwargs)])
+        return values[0]
+
+    def statistics(self) -> ExecutorStatistics:
+        """What the executor holds and does at this moment."""
+        pool = self._pool
+        places = [] if pool is None else pool.places
+        return ExecutorStatistics(
+            n_jobs=self._n_jobs,
+            workers=tuple(place.pid for place in places if place.pid is not None),
+            busy=sum(place.load > 0 for place in places),
+            queued=0 if pool is None else pool.queued,
+            chunks=sum(place.load for place in places),
+            started=0 if pool is None else pool.started,
+            lost=0 if pool is None else pool.lost,
+            closed=pool is not None and pool.closed,
+        )
+
+    # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop it was started on, None before."""
+        return self._loop
+
+    def engine(self) -> Engine:
+        if self._pool is None:
+            raise ExecutorClosedError("the executor was not started; use `async with executor:` or await its start()")
+        self._refuse_other_loop()
+        return Engine(self._pool, self._costs, self._managers, self._cancel_grace)
+
+    def _open_lazily(self) -> LocalPool:
+        """Bind to the running loop; workers then start as they are needed."""
+        if self._pool is None:
+            self._loop = asyncio.get_running_loop()
+            self._pool = LocalPool(self._n_jobs, self._settings)
+        self._refuse_other_loop()
+        return self._pool
+
+    def _refuse_other_loop(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise ExecutorClosedError(
+                "the executor belongs to another event loop; make one for this loop, or use "
+                "asyncio.run_coroutine_threadsafe(executor.execute(...), executor.loop)"
+            )
+
+    def _kill(self) -> None:
+        for place in () if self._pool is None else self._pool.places:
+            place.kill()
+
+    def _grow(self, n_jobs: int | None) -> None:
+        if n_jobs is not None and self._pool is not None:
+            self._n_jobs = self._pool.n_jobs = max(self._n_jobs, n_jobs)
+
+
+def _pickled_initializer(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> bytes | None:
+    if initializer is None:
+        return None
+    if not callable(initializer):
+        raise TypeError(f"initializer is a {type(initializer).__name__}, not a callable; pass a function, or None")
+    try:
+        return _payload.dumps((initializer, initargs))
+    except Exception as exc:
+        raise _payload.unpicklable("function", (initializer, initargs), exc, where="the initializer") from exc
+
+
+def _checked_start_method(start_method: str | None) -> str:
+    if start_method is None:
+        return default_start_method()
+    known = multiprocessing.get_all_start_methods()
+    if start_method not in known:
+        raise ValueError(f"start_method={start_method!r} is not known here; pass one of {', '.join(known)}, or None")
+    return start_method
+
+
+# ── the executor that a loop's calls share ───────────────────────────────────────────────────────────────────────────
+
+_shared: dict[asyncio.AbstractEventLoop, tuple[AsyncExecutor, AsyncGenerator[None, None]]] = {}
+# A loop's entry goes when the loop shuts down; entries of loops that were closed without that go at the next call.
+
+
+async def shared_executor(n_jobs: int | None) -> AsyncExecutor:
+    """The executor that all calls without one share on this loop: opened on first use, closed with the loop.
+
+    It grows to the largest `n_jobs` that was asked for. A loop has no hook for its end but `shutdown_asyncgens()`,
+    which `asyncio.run` and every server call: an async generator that is left half-way through is closed there.
+    """
+    loop = asyncio.get_running_loop()
+    if loop not in _shared:
+        _bury_closed_loops()
+        executor = AsyncExecutor()
+        executor._open_lazily()  # noqa: SLF001 - the module's own class
+        closing = _closed_with_the_loop(loop, executor)
+        await anext(closing)
+        _shared[loop] = (executor, closing)
+    executor = _shared[loop][0]
+    executor._grow(n_jobs)  # noqa: SLF001
+    return executor
+
+
+async def _closed_with_the_loop(
+    loop: asyncio.AbstractEventLoop, executor: AsyncExecutor
+) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        _shared.pop(loop, None)
+        await executor.aclose(drain=0.0)
+
+
+def _bury_closed_loops() -> None:
+    """Kill the workers of loops that were closed without `shutdown_asyncgens()`: nobody can use them any more."""
+    for loop in [loop for loop in _shared if loop.is_closed()]:
+        _shared.pop(loop)[0]._kill()  # noqa: SLF001

@@ -1,0 +1,207 @@
+"""What happened in an execution, measured: the tally that is kept while it runs, and the report made from it; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from html import escape
+from typing import Any
+
+__all__ = ("Report", "Tally")
+
+SMOOTHING = 0.2
+# Weight of the newest chunk in the throughput that progress shows.
+
+COSTLY_TRANSFER = 1.0
+# Warn when moving the items took more of the loop's time than this share of the work in the workers.
+
+
+@dataclass(slots=True)
+class Tally:
+    """The running numbers of one execution; seconds are monotonic and count from its PRE_EXECUTE.
+
+    total: items of the input, None if unknown. taken: read from the input. completed: items with an outcome.
+    work, cpu: seconds inside the function, summed over the workers. transfer, overhead: seconds of the loop.
+    waited: seconds that dispatch waited, by what it waited for ("input", "workers", "consumer").
+    """
+
+    n_jobs: int
+    total: int | None = None
+    taken: int = 0
+    completed: int = 0
+    failures: list[tuple[int, BaseException]] = field(default_factory=list)
+    failed: int = 0
+    chunks: int = 0
+    chunksize: int = 1
+    work: float = 0.0
+    cpu: float = 0.0
+    transfer: float = 0.0
+    overhead: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    peak_rss: int = 0
+    rate: float = 0.0
+    workers: dict[int, int] = field(default_factory=dict)
+    lost: int = 0
+    items_run: int = 0
+    waited: dict[str, float] = field(default_factory=lambda: {"input": 0.0, "workers": 0.0, "consumer": 0.0})
+    warnings: list[str] = field(default_factory=list)
+    _last: float = 0.0
+
+    def count(self, items: int, elapsed: float) -> None:
+        """Note `items` more outcomes, `elapsed` seconds after the start; keeps the smoothed throughput."""
+        self.completed += items
+        span = max(elapsed - self._last, 1e-9)
+        self._last = elapsed
+        now = items / span
+        # Replies come in bursts: weigh each by the time that it stands for, against the time so far.
+        weight = max(SMOOTHING * min(1.0, span / 0.1), span / max(elapsed, 1e-9))
+        self.rate += weight * (now - self.rate)
+
+    @property
+    def percent(self) -> float:
+        """Percent of the items that have an outcome; 0.0 while their number is unknown."""
+        return 100.0 * self.completed / self.total if self.total else 0.0
+
+    @property
+    def remaining(self) -> int:
+        """Items without an outcome yet; 0 while their number is unknown."""
+        return max(0, self.total - self.completed) if self.total is not None else 0
+
+    @property
+    def item_seconds(self) -> float:
+        """Worker seconds per item."""
+        return self.work / self.items_run if self.items_run else 0.0
+
+    def limited_by(self, elapsed: float) -> str:
+        """What kept the execution from being faster: what its dispatch waited for longest, or the loop itself."""
+        if self.transfer + self.overhead > max(elapsed / 2, self.work / max(1, len(self.workers))):
+            return "payload" if self.transfer > self.overhead else "parent"
+        return max(self.waited, key=lambda what: self.waited[what]) if any(self.waited.values()) else "workers"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an execution did, as it was measured; times in seconds, sizes in bytes.
+
+    items: items with an outcome. failed: of these, the ones that failed. total_items: None if the input never ended.
+    status: "ok", "error" or "cancelled". n_jobs: workers it might use. workers: pid to items run, for each it did use.
+    chunks: how many; chunksize: items of the last one. elapsed: wall time, hooks included. work_seconds and
+    cpu_seconds: time in the function, summed over the workers. parent_seconds: time the event loop spent on it.
+    speedup: work_seconds over elapsed. efficiency: speedup over the workers used. bytes_in, bytes_out: sent to the
+    workers, and back. workers_lost: workers that died. failures: (index, exception) of at most the first 1,000.
+    limited_by: "workers" (they were busy: more of them would help), "input", "consumer", "payload" or "parent".
+    """
+
+    function: str
+    execution_id: str
+    status: str
+    items: int
+    failed: int
+    total_items: int | None
+    n_jobs: int
+    workers: dict[int, int]
+    workers_lost: int
+    chunks: int
+    chunksize: int
+    elapsed: float
+    work_seconds: float
+    cpu_seconds: float
+    parent_seconds: float
+    bytes_in: int
+    bytes_out: int
+    peak_worker_rss: int
+    limited_by: str
+    failures: tuple[tuple[int, BaseException], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, tally: Tally, *, function: str, execution_id: str, status: str, elapsed: float) -> Report:
+        """Close the books of `tally`."""
+        return cls(
+            function=function,
+            execution_id=execution_id,
+            status=status,
+            items=tally.completed,
+            failed=tally.failed,
+            total_items=tally.total,
+            n_jobs=tally.n_jobs,
+            workers=dict(tally.workers),
+            workers_lost=tally.lost,
+            chunks=tally.chunks,
+            chunksize=tally.chunksize,
+            elapsed=elapsed,
+            work_seconds=tally.work,
+            cpu_seconds=tally.cpu,
+            parent_seconds=tally.transfer + tally.overhead,
+            bytes_in=tally.bytes_in,
+            bytes_out=tally.bytes_out,
+            peak_worker_rss=tally.peak_rss,
+            limited_by=tally.limited_by(elapsed),
+            failures=tuple(tally.failures),
+            warnings=(*tally.warnings, *_advice(tally)),
+        )
+
+    @property
+    def speedup(self) -> float:
+        """How many times the work fits into the wall time: what one worker without any overhead would have taken."""
+        return self.work_seconds / self.elapsed if self.elapsed else 0.0
+
+    @property
+    def efficiency(self) -> float:
+        """The speedup per worker used, 1.0 at best."""
+        return self.speedup / max(1, len(self.workers))
+
+    def explain(self) -> str:
+        """The report in plain words, a few lines of text."""
+        lines = [
+            f"{self.function}: {self.items:,} items, {self.failed:,} failed, in {_seconds(self.elapsed)} ({self.status})",
+            f"  work      {_seconds(self.work_seconds)} in {len(self.workers)} of {self.n_jobs} workers: "
+            f"speedup {self.speedup:.2f}, efficiency {self.efficiency:.0%}",
+            f"  chunks    {self.chunks:,}, the last of {self.chunksize:,} items",
+            f"  moved     {_bytes(self.bytes_in)} to the workers, {_bytes(self.bytes_out)} back",
+            f"  loop      {_seconds(self.parent_seconds)} busy with it, {self.parent_seconds / max(self.elapsed, 1e-9):.1%}"
+            " of the time",
+            f"  limit     {_LIMITS[self.limited_by]}",
+        ]
+        if self.workers_lost:
+            lines.append(f"  deaths    {self.workers_lost} of its workers died and were replaced")
+        lines += [f"  failed    item {index}: {type(exc).__name__}" for index, exc in self.failures[:5]]
+        lines += [f"  note      {warning}" for warning in self.warnings]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data for JSON: exceptions become the names of their types, speedup is included."""
+        data: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
+        data["failures"] = [(index, type(exc).__name__) for index, exc in self.failures]
+        data["warnings"] = list(self.warnings)
+        return {**data, "speedup": self.speedup, "efficiency": self.efficiency}
+
+    def _repr_html_(self) -> str:
+        """Shown by notebooks."""
+        return f"<pre>{escape(self.explain())}</pre>"
+
+
+_LIMITS = {
+    "workers": "the workers: they were busy all the time, more of them would help",
+    "input": "the input: workers waited for its next items",
+    "consumer": "the consumer: results waited to be taken",
+    "payload": "the payload: moving items and results took longer than computing them",
+    "parent": "the event loop: handing out chunks took most of its time",
+}
+
+
+def _advice(tally: Tally) -> list[str]:
+    if tally.transfer > COSTLY_TRANSFER * max(tally.work, 1e-3) and tally.chunks:
+        return ["moving the items costs more than computing them: send less, or do more per item"]
+    return []
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.1f} ms"
+
+
+def _bytes(value: int) -> str:
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if value >= size:
+            return f"{value / size:.1f} {unit}"
+    return f"{value} bytes"

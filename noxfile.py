@@ -1,0 +1,132 @@
+"""Every check of this repository, one session each: `pip install nox && nox`.
+
+Python 3.11 or later and pip are enough. Sessions for other versions of Python are skipped where there is no such
+interpreter, and the closing summary says so.
+"""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
+
+ROOT = Path(__file__).parent
+PACKAGE = ROOT / "amorsize_async"
+PYTHONS = ("3.11", "3.12", "3.13")
+EXAMPLE_SECONDS = 180
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the style of all Python code, and that it is formatted."""
+    install_groups(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def floors(session: nox.Session) -> None:
+    """Hold the house: imports go down only, and each power has one place."""
+    install_groups(session, "lint")
+    session.run("lint-imports", "--no-cache")
+    strays = [stray for module in sorted(PACKAGE.rglob("*.py")) for stray in strays_of(module)]
+    if strays:
+        session.error("\n".join(["a power outside its place:", *strays]))
+    session.log(f"one place for each power: {', '.join(POWERS)}")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check the types inside (mypy, strict) and those that users see (basedpyright, complete)."""
+    install_groups(session, "typing")
+    session.install(".")
+    session.run("mypy")
+    session.run("basedpyright", "--verifytypes", "amorsize_async", "--ignoreexternal")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests against the installed package, on each Python that is found; arguments go to pytest."""
+    install_groups(session, "tests")
+    session.install(".")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Run each example as its reader would, with a time limit."""
+    session.install(".")
+    python = shutil.which("python", path=session.bin) or "python"
+    for example in sorted(ROOT.glob("examples/*.py")):
+        session.log(f"python {example.relative_to(ROOT)}")
+        subprocess.run([python, example], check=True, cwd=ROOT, timeout=EXAMPLE_SECONDS, stdin=subprocess.DEVNULL)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure which lines and branches the tests reach, in workers too; too few is an error."""
+    install_groups(session, "tests")
+    session.install(".")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Compare with the peers; not part of plain `nox`. Arguments go to the benchmarks."""
+    install_groups(session, "bench")
+    session.install(".")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+def install_groups(session: nox.Session, *groups: str) -> None:
+    """Install dependency groups of pyproject.toml, with any pip: its own option for that is young."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, *groups))
+
+
+# ── one place for each power ─────────────────────────────────────────────────────────────────────────────────────────
+
+POWERS = {
+    "run_in_executor": {"_run.py"},
+    "/proc, /sys, affinity": {"_system.py"},
+    "defining an exception": {"errors.py"},
+}
+ERROR_SUFFIXES = ("Error", "Exception", "BaseException", "ExceptionGroup", "BrokenExecutor", "BrokenProcessPool")
+
+
+def strays_of(module: Path) -> Iterator[str]:
+    """Name each use of a power in a module that is not its place. Prose (docstrings and comments) is free."""
+    place = module.relative_to(PACKAGE).as_posix()
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        power = None if id(node) in prose else power_of(node)
+        if power is not None and place not in POWERS[power]:
+            yield f"{module.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}: {power} belongs to {min(POWERS[power])}"
+
+
+def power_of(node: ast.AST) -> str | None:
+    """Name the power that a piece of syntax uses, if any."""
+    match node:
+        case ast.Attribute(attr="run_in_executor"):
+            return "run_in_executor"
+        case ast.Attribute(attr="sched_getaffinity"):
+            return "/proc, /sys, affinity"
+        case ast.Constant(value=str(text)) if text.startswith(("/proc", "/sys")):
+            return "/proc, /sys, affinity"
+        case ast.ClassDef(bases=bases) if any(ast.unparse(base).endswith(ERROR_SUFFIXES) for base in bases):
+            return "defining an exception"
+    return None

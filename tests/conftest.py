@@ -1,0 +1,41 @@
+"""What every test gets: both event loops, a check that it leaves nothing behind, and settled randomness."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import hypothesis
+
+import leaks
+from leaks import nothing_left_behind  # noqa: F401 - pytest finds a fixture by its name
+
+try:
+    import uvloop
+except ImportError:
+    uvloop = None
+
+leaks.isolate()
+
+# A shared machine makes a deadline a lottery. CI repeats the same examples, a developer explores.
+hypothesis.settings.register_profile("default", deadline=None, print_blob=True, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("default")
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """Run each async test on asyncio's loop and, where it can be installed, on uvloop's."""
+    factories = {"asyncio": asyncio.new_event_loop}
+    if uvloop is not None:
+        factories["uvloop"] = uvloop.new_event_loop
+    return factories
+
+
+def pytest_sessionstart(session):
+    """Let libuv open, before any test is watched, the two descriptors that it keeps for the life of a process."""
+    if uvloop is not None:
+        uvloop.new_event_loop().close()
+
+
+def pytest_report_header(config):
+    """Tell which event loops take part."""
+    return f"event loops: asyncio{', uvloop ' + uvloop.__version__ if uvloop else ' (uvloop is not installed)'}"

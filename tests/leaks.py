@@ -1,0 +1,280 @@
+"""What a test may leave behind: nothing. Snapshots of what this process holds, and the fixture that compares them.
+
+Nothing here knows the library under test, and nothing here waits longer than `GRACE`.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.util import Finalize
+from pathlib import Path
+
+import psutil
+import pytest
+
+KINDS = ("child", "thread", "descriptor", "file", "log")
+
+GRACE = 5.0
+"""Seconds that stragglers get to end. A clean test waits for none of them, so a long grace costs only a failing one."""
+
+SLICE = 0.02
+"""Seconds of one wait for a straggler, before all are looked at again."""
+
+SHARED_MEMORY = Path("/dev/shm")
+DESCRIPTORS = Path("/proc/self/fd")
+MARKER = "LEAK_CHECK_SESSION"
+
+
+def isolate() -> None:
+    """Give this process what tells its own leaks from those of other test runs on this machine. Call it once, early.
+
+    A private directory for temporary files makes every file in it ours. A mark in the environment is inherited by each
+    process that is started, and stays with it when its parent dies, so that orphans are found too.
+    """
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    # A short name: a socket's path ends up below it, and may have 104 bytes on macOS.
+    private = tempfile.mkdtemp(prefix="t-")
+    # After multiprocessing has removed its own directory in it (at -100), and never in a forked child.
+    Finalize(None, shutil.rmtree, [private], {"ignore_errors": True}, exitpriority=-200)
+    os.environ["TMPDIR"] = tempfile.tempdir = private
+    os.environ[MARKER] = uuid.uuid4().hex
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What this process holds at one moment."""
+
+    children: frozenset[psutil.Process]
+    threads: frozenset[threading.Thread]
+    descriptors: dict[int, str]
+    files: frozenset[Path]
+
+    @classmethod
+    def take(cls) -> Snapshot:
+        """Look at this process now."""
+        return cls(_children(), frozenset(threading.enumerate()), _descriptors(), _files())
+
+    def since(self, before: Snapshot) -> Snapshot:
+        """Keep what was not there `before`."""
+        surplus = Counter(self.descriptors.values())
+        surplus.subtract(before.descriptors.values())
+        return Snapshot(
+            self.children - before.children,
+            self.threads - before.threads,
+            {fd: to for fd, to in self.descriptors.items() if surplus[to] > 0 and before.descriptors.get(fd) != to},
+            self.files - before.files,
+        )
+
+    def without(self, kinds: set[str]) -> Snapshot:
+        """Drop the `kinds` that a test may leave behind."""
+        return Snapshot(
+            frozenset() if "child" in kinds else self.children,
+            frozenset() if "thread" in kinds else self.threads,
+            {} if "descriptor" in kinds else self.descriptors,
+            frozenset() if "file" in kinds else self.files,
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.children or self.threads or self.descriptors or self.files)
+
+    def lines(self) -> list[str]:
+        """Name each thing, one a line."""
+        return [
+            *(f"child: {_describe(child)}" for child in self.children),
+            *(f"thread: {thread!r}" for thread in self.threads),
+            *(f"descriptor: {fd} -> {target}" for fd, target in self.descriptors.items()),
+            *(f"file: {path}" for path in self.files),
+        ]
+
+
+def left_since(before: Snapshot, allowed: set[str], grace: float) -> Snapshot:
+    """Return what is left since `before`, after waiting at most `grace` seconds for it to go."""
+    deadline = time.monotonic() + grace
+    while left := _ours(Snapshot.take().since(before).without(allowed)):
+        if time.monotonic() > deadline:
+            break
+        _let_go(left)
+    return left
+
+
+def clear_away(left: Snapshot) -> None:
+    """End the processes and remove the files that were left, so that they fail one test and not those after it."""
+    for child in left.children:
+        with suppress(psutil.Error):
+            child.kill()
+    psutil.wait_procs(left.children, timeout=GRACE)
+    for path in left.files:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def complaints():
+    """Collect what asyncio and concurrent.futures log as errors: exceptions never retrieved, callbacks that raised."""
+    messages: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    loggers = [logging.getLogger("asyncio"), logging.getLogger("concurrent.futures")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield messages
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request):
+    """Fail a test that leaves a process, a thread, a descriptor, a file or an error message behind.
+
+    It is set up before the function's event loop, for which pytest-asyncio asks after all autouse fixtures, so it
+    judges when the loop is closed. What fixtures of a wider scope hold was there before, and may stay.
+    """
+    allowed = {kind for kind in KINDS if request.node.get_closest_marker(f"leaks_{kind}")}
+    before = Snapshot.take()
+    with complaints() as messages:
+        yield
+        # What the test let go of speaks up now (ResourceWarning, "never awaited"), not in a later test. The young
+        # generations hold it, and cost a hundredth of them all.
+        gc.collect(1)
+        left = left_since(before, allowed, GRACE)
+    lines = left.lines() + ([] if "log" in allowed else [f"log: {message}" for message in messages])
+    if left:
+        clear_away(left)
+    if lines:
+        pytest.fail("the test left behind\n  " + "\n  ".join(lines), pytrace=False)
+
+
+def _children() -> frozenset[psutil.Process]:
+    """All descendants, alive or unreaped, and the orphans among them, without multiprocessing's two helpers."""
+    found = set(psutil.Process().children(recursive=True))
+    for pid in _marked_pids():
+        with suppress(psutil.Error):
+            found.add(psutil.Process(pid))
+    return frozenset(child for child in found if not _is_helper(child))
+
+
+def _marked_pids() -> list[int]:
+    """Processes that inherited the mark of `isolate`: they are ours, whoever their parent is now."""
+    mark = os.environ.get(MARKER)
+    if mark is None or not DESCRIPTORS.exists():
+        return []
+    needle = f"{MARKER}={mark}".encode()
+    pids = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if needle in (entry / "environ").read_bytes() and int(entry.name) != os.getpid():
+                pids.append(int(entry.name))
+    return pids
+
+
+def _is_helper(child: psutil.Process) -> bool:
+    """Whether this is multiprocessing's fork server or resource tracker, which live as long as the process.
+
+    The workers of a fork server share its command line, being forks of it: only a direct child can be the server.
+    """
+    with suppress(psutil.Error):
+        if child.ppid() != os.getpid():
+            return False
+        if child.pid in _helper_pids():
+            return True
+        command = " ".join(child.cmdline())
+        return any(f"from multiprocessing.{name} import main" in command for name in ("forkserver", "resource_tracker"))
+    return False
+
+
+def _helper(module: str, instance: str) -> object:
+    """The singleton of a multiprocessing module that starts a helper; None while nobody has imported that module."""
+    return getattr(sys.modules.get(f"multiprocessing.{module}"), instance, None)
+
+
+def _helper_pids() -> set[int | None]:
+    server, tracker = _helper("forkserver", "_forkserver"), _helper("resource_tracker", "_resource_tracker")
+    return {getattr(server, "_forkserver_pid", None), getattr(tracker, "_pid", None)} - {None}
+
+
+def _helper_descriptors() -> set[int | None]:
+    """The pipes that keep the two helpers alive: opened at first use, never closed."""
+    server, tracker = _helper("forkserver", "_forkserver"), _helper("resource_tracker", "_resource_tracker")
+    return {getattr(server, "_forkserver_alive_fd", None), getattr(tracker, "_fd", None)}
+
+
+def _descriptors() -> dict[int, str]:
+    """Each open descriptor with what it leads to; empty where the system does not tell."""
+    if not DESCRIPTORS.exists():
+        return {}
+    helpers = _helper_descriptors()
+    found = {}
+    for name in os.listdir(DESCRIPTORS):  # noqa: PTH208 - a plain name a descriptor, a thousand times a run
+        with suppress(OSError):  # the descriptor of this very listing is gone by now
+            if int(name) not in helpers:
+                found[int(name)] = os.readlink(DESCRIPTORS / name)  # noqa: PTH115 - the target need not be a path
+    return found
+
+
+def _files() -> frozenset[Path]:
+    """Shared memory, and temporary files where `isolate` gave them a place of their own."""
+    found = set(SHARED_MEMORY.iterdir()) if SHARED_MEMORY.is_dir() else set()
+    if MARKER in os.environ:
+        found |= set(Path(tempfile.gettempdir()).iterdir())
+    own = multiprocessing.current_process()._config.get("tempdir")  # removed by multiprocessing when the process ends
+    return frozenset(found - {Path(own)} if own else found)
+
+
+def _let_go(left: Snapshot) -> None:
+    """Give what is `left` one slice of time to end, and wake when the first of it does."""
+    gc.collect()
+    # Reaps the children that multiprocessing started; psutil must not, or it would steal their exit codes.
+    multiprocessing.active_children()
+    indirect = [child for child in left.children if not _is_direct(child)]
+    if left.threads:
+        next(iter(left.threads)).join(SLICE)
+    elif indirect:
+        psutil.wait_procs(indirect, timeout=SLICE)
+    else:
+        time.sleep(SLICE)  # nothing tells when a descriptor is closed
+
+
+def _is_direct(child: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return child.ppid() == os.getpid()
+    return False
+
+
+def _describe(child: psutil.Process) -> str:
+    try:
+        with child.oneshot():
+            return f"pid {child.pid}, {child.status()}, parent {child.ppid()}: {' '.join(child.cmdline())[:120]}"
+    except psutil.Error:
+        return f"pid {child.pid}"
+
+
+def _ours(left: Snapshot) -> Snapshot:
+    """Drop the shared memory that other programs of this machine have in use."""
+    files = frozenset(path for path in left.files if path.parent != SHARED_MEMORY or not _is_used_elsewhere(path))
+    return Snapshot(left.children, left.threads, left.descriptors, files)
+
+
+def _is_used_elsewhere(path: Path) -> bool:
+    ours = {os.getpid(), *_marked_pids(), *(child.pid for child in psutil.Process().children(recursive=True))}
+    needle = os.fsencode(path)
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if int(entry.name) not in ours and needle in (entry / "maps").read_bytes():
+                return True
+    return False
