@@ -127,6 +127,9 @@ def power_of(node: ast.AST) -> str | None:
             return "/proc, /sys, affinity"
         case ast.Constant(value=str(text)) if text.startswith(("/proc", "/sys")):
             return "/proc, /sys, affinity"
-        case ast.ClassDef(bases=bases) if any(ast.unparse(base).endswith(ERROR_SUFFIXES) for base in bases):
+        # A private exception is a signal between lines of one module: nobody else meets it.
+        case ast.ClassDef(name=name, bases=bases) if name[0] != "_" and any(
+            ast.unparse(base).endswith(ERROR_SUFFIXES) for base in bases
+        ):
             return "defining an exception"
     return None

@@ -7,9 +7,9 @@ import concurrent.futures
 import threading
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from contextvars import copy_context
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
-from ._call import Call, Engine, Hooks, collect, open_stream
+from ._call import Call, CallOptions, Engine, Hooks, StreamOptions, collect, open_stream
 from ._chunking import CostMemory
 from ._results import ResultStream
 from ._system import usable_cpus
@@ -23,101 +23,78 @@ __all__ = ("execute", "execute_async", "stream_async")
 R = TypeVar("R")
 T = TypeVar("T")
 AnyExecutor = AsyncExecutor | concurrent.futures.Executor | Literal["thread"] | None
+Data = Iterable[T] | AsyncIterable[T]
+
+
+class AnywhereOptions(CallOptions, total=False):
+    """The options of a call that is not made on an executor."""
+
+    executor: AnyExecutor
 
 
 @overload
 async def execute_async(
     fn: Callable[[T], Coroutine[Any, Any, R]],
-    data: Iterable[T] | AsyncIterable[T],
+    data: Data[T],
     /,
     *,
-    hooks: Hooks = ...,
-    n_jobs: int | None = ...,
-    chunksize: int | None = ...,
-    executor: AnyExecutor = ...,
     return_exceptions: Literal[False] = ...,
     return_report: Literal[False] = ...,
+    **options: Unpack[AnywhereOptions],
 ) -> list[R]: ...
-
-
 @overload
 async def execute_async(
     fn: Callable[[T], R],
-    data: Iterable[T] | AsyncIterable[T],
+    data: Data[T],
     /,
     *,
-    hooks: Hooks = ...,
-    n_jobs: int | None = ...,
-    chunksize: int | None = ...,
-    executor: AnyExecutor = ...,
     return_exceptions: Literal[False] = ...,
     return_report: Literal[False] = ...,
+    **options: Unpack[AnywhereOptions],
 ) -> list[R]: ...
-
-
 @overload
 async def execute_async(
     fn: Callable[[T], Coroutine[Any, Any, R]],
-    data: Iterable[T] | AsyncIterable[T],
+    data: Data[T],
     /,
     *,
-    hooks: Hooks = ...,
-    n_jobs: int | None = ...,
-    chunksize: int | None = ...,
-    executor: AnyExecutor = ...,
     return_exceptions: Literal[False] = ...,
     return_report: Literal[True],
+    **options: Unpack[AnywhereOptions],
 ) -> tuple[list[R], Report]: ...
-
-
 @overload
 async def execute_async(
     fn: Callable[[T], R],
-    data: Iterable[T] | AsyncIterable[T],
+    data: Data[T],
     /,
     *,
-    hooks: Hooks = ...,
-    n_jobs: int | None = ...,
-    chunksize: int | None = ...,
-    executor: AnyExecutor = ...,
     return_exceptions: Literal[False] = ...,
     return_report: Literal[True],
+    **options: Unpack[AnywhereOptions],
 ) -> tuple[list[R], Report]: ...
-
-
 @overload
 async def execute_async(
     fn: Callable[[T], Any],
-    data: Iterable[T] | AsyncIterable[T],
+    data: Data[T],
     /,
     *,
-    hooks: Hooks = ...,
-    n_jobs: int | None = ...,
-    chunksize: int | None = ...,
-    executor: AnyExecutor = ...,
     return_exceptions: bool,
     return_report: Literal[False] = ...,
+    **options: Unpack[AnywhereOptions],
 ) -> list[Any]: ...
-
-
 @overload
 async def execute_async(
     fn: Callable[[T], Any],
-    data: Iterable[T] | AsyncIterable[T],
+    data: Data[T],
     /,
     *,
-    hooks: Hooks = ...,
-    n_jobs: int | None = ...,
-    chunksize: int | None = ...,
-    executor: AnyExecutor = ...,
     return_exceptions: bool,
     return_report: Literal[True],
+    **options: Unpack[AnywhereOptions],
 ) -> tuple[list[Any], Report]: ...
-
-
 async def execute_async(
     fn: Callable[..., Any],
-    data: Iterable[Any] | AsyncIterable[Any],
+    data: Data[Any],
     /,
     *,
     hooks: Hooks = None,
@@ -160,38 +137,19 @@ async def execute_async(
 @overload
 def stream_async(
     fn: Callable[[T], Coroutine[Any, Any, R]],
-    data: Iterable[T] | AsyncIterable[T],
+    data: Data[T],
     /,
     *,
-    ordered: bool = ...,
-    buffersize: int | None = ...,
-    hooks: Hooks = ...,
-    n_jobs: int | None = ...,
-    chunksize: int | None = ...,
     executor: AnyExecutor = ...,
-    return_exceptions: bool = ...,
+    **options: Unpack[StreamOptions],
 ) -> ResultStream[R]: ...
-
-
 @overload
 def stream_async(
-    fn: Callable[[T], R],
-    data: Iterable[T] | AsyncIterable[T],
-    /,
-    *,
-    ordered: bool = ...,
-    buffersize: int | None = ...,
-    hooks: Hooks = ...,
-    n_jobs: int | None = ...,
-    chunksize: int | None = ...,
-    executor: AnyExecutor = ...,
-    return_exceptions: bool = ...,
+    fn: Callable[[T], R], data: Data[T], /, *, executor: AnyExecutor = ..., **options: Unpack[StreamOptions]
 ) -> ResultStream[R]: ...
-
-
 def stream_async(
     fn: Callable[..., Any],
-    data: Iterable[Any] | AsyncIterable[Any],
+    data: Data[Any],
     /,
     *,
     ordered: bool = True,
@@ -222,29 +180,66 @@ def stream_async(
 @overload
 def execute(
     fn: Callable[[T], Coroutine[Any, Any, R]],
-    data: Iterable[T] | AsyncIterable[T],
+    data: Data[T],
     /,
     *,
+    return_exceptions: Literal[False] = ...,
     return_report: Literal[False] = ...,
-    **options: Any,
+    **options: Unpack[AnywhereOptions],
 ) -> list[R]: ...
-
-
 @overload
 def execute(
-    fn: Callable[[T], R], data: Iterable[T] | AsyncIterable[T], /, *, return_report: Literal[False] = ..., **options: Any
+    fn: Callable[[T], R],
+    data: Data[T],
+    /,
+    *,
+    return_exceptions: Literal[False] = ...,
+    return_report: Literal[False] = ...,
+    **options: Unpack[AnywhereOptions],
 ) -> list[R]: ...
-
-
 @overload
 def execute(
-    fn: Callable[[T], Any], data: Iterable[T] | AsyncIterable[T], /, *, return_report: Literal[True], **options: Any
+    fn: Callable[[T], Coroutine[Any, Any, R]],
+    data: Data[T],
+    /,
+    *,
+    return_exceptions: Literal[False] = ...,
+    return_report: Literal[True],
+    **options: Unpack[AnywhereOptions],
+) -> tuple[list[R], Report]: ...
+@overload
+def execute(
+    fn: Callable[[T], R],
+    data: Data[T],
+    /,
+    *,
+    return_exceptions: Literal[False] = ...,
+    return_report: Literal[True],
+    **options: Unpack[AnywhereOptions],
+) -> tuple[list[R], Report]: ...
+@overload
+def execute(
+    fn: Callable[[T], Any],
+    data: Data[T],
+    /,
+    *,
+    return_exceptions: bool,
+    return_report: Literal[False] = ...,
+    **options: Unpack[AnywhereOptions],
+) -> list[Any]: ...
+@overload
+def execute(
+    fn: Callable[[T], Any],
+    data: Data[T],
+    /,
+    *,
+    return_exceptions: bool,
+    return_report: Literal[True],
+    **options: Unpack[AnywhereOptions],
 ) -> tuple[list[Any], Report]: ...
-
-
 def execute(
     fn: Callable[..., Any],
-    data: Iterable[Any] | AsyncIterable[Any],
+    data: Data[Any],
     /,
     *,
     hooks: Hooks = None,
@@ -262,16 +257,10 @@ def execute(
     """
 
     def called() -> Coroutine[Any, Any, Any]:
-        return execute_async(
-            fn,
-            data,
-            hooks=hooks,
-            n_jobs=n_jobs,
-            chunksize=chunksize,
-            executor=executor,
-            return_exceptions=return_exceptions,
-            return_report=return_report,  # type: ignore[call-overload]
-        )
+        options: AnywhereOptions = {"hooks": hooks, "n_jobs": n_jobs, "chunksize": chunksize, "executor": executor}
+        if return_report:
+            return execute_async(fn, data, return_exceptions=return_exceptions, return_report=True, **options)
+        return execute_async(fn, data, return_exceptions=return_exceptions, **options)
 
     if isinstance(executor, AsyncExecutor):
         return _on_loop_of(executor, called)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequen
 from contextvars import copy_context
 from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType
-from typing import Any
+from typing import Any, TypedDict
 
 import anyio
 
@@ -24,10 +24,28 @@ from .backends import Pool
 from .hooks import HookManager
 from .report import Report
 
-__all__ = ("Call", "Engine", "Hooks", "checked_managers", "checked_number", "collect", "open_stream")
+__all__ = ("Call", "CallOptions", "Engine", "Hooks", "StreamOptions", "checked_managers", "checked_number", "collect", "open_stream")
 
 Hooks = HookManager | Sequence[HookManager] | None
 Data = Iterable[Any] | AsyncIterable[Any]
+
+
+
+class CallOptions(TypedDict, total=False):
+    """The options of every call, for the overloads of those who take them; see `execute_async`."""
+
+    hooks: Hooks
+    n_jobs: int | None
+    chunksize: int | None
+
+
+class StreamOptions(CallOptions, total=False):
+    """The options of every stream; see `stream_async`."""
+
+    ordered: bool
+    buffersize: int | None
+    return_exceptions: bool
+
 
 STREAM_CHUNKS = 16
 # Chunks per worker that a stream may have dispatched and not consumed when no `buffersize` is given: about half a
@@ -81,7 +99,7 @@ class Call:
         return cls(fn, data, checked_managers(hooks), n_jobs, chunksize, return_exceptions)
 
 
-def checked_number(name: str, value: int | None, least: float = 1, *, whole: bool = True) -> None:
+def checked_number(name: str, value: float | None, least: float = 1, *, whole: bool = True) -> None:
     """Raise TypeError or ValueError unless `value` is None or a number of at least `least`."""
     if value is None:
         return

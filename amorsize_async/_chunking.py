@@ -27,8 +27,9 @@ BUDGET_SECONDS = 5 * TARGET_SECONDS
 MAX_CHUNK_BYTES = 1 << 20
 # Bytes of a chunk in either direction: pickling holds the interpreter, and 1 MiB of small objects takes a few ms.
 
-LOOP_SECONDS = 0.002
-# The most that handling one reply may hold the loop, for the same reason: objects differ in cost per byte.
+LOOP_SECONDS = 0.0005
+# The most that moving one chunk's payload may hold the loop, for the same reason: objects differ in cost per byte.
+# Replies of several workers may arrive at one turn of the loop, and their sum is what others wait for.
 
 MAX_GROWTH = 8
 # A step from one chunk to the next: four steps from 1 item to 4,096, and a misleading first item costs little.
@@ -45,8 +46,9 @@ TINY_ITEM = 20e-6
 
 MAX_STRIDE = 512
 
-MAX_CONCURRENT = 1000
-# Coroutines of one chunk on a worker's loop at once.
+FIRST_CONCURRENT, MAX_CONCURRENT = 32, 1000
+# Coroutines of one chunk on a worker's loop at once: of the first, and of any. They wait together, so that a chunk
+# takes about as long as its slowest item, however many there are.
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,15 @@ class ChunkSizer:
         if self.chunksize is not None:
             return self.chunksize
         if self.costs is None:
-            return 1
+            return self._first(remaining)
         return max(1, min(self._ideal(remaining), MAX_GROWTH * max(1, self._largest)))
+
+    def _first(self, remaining: int | None) -> int:
+        """The size while nothing is known: one item, which costs little if it is heavy; coroutines wait together."""
+        if not self.is_async:
+            return 1
+        most = FIRST_CONCURRENT if remaining is None else math.ceil(remaining / self.n_jobs)
+        return max(1, min(FIRST_CONCURRENT, most, self.most or FIRST_CONCURRENT))
 
     @property
     def budget(self) -> float:
@@ -143,7 +152,8 @@ class ChunkSizer:
         floor = math.ceil(self.n_jobs * self.costs.chunk_overhead / item)
         wanted = TARGET_SECONDS / item
         if remaining is not None:
-            wanted = min(wanted, remaining / (2 * self.n_jobs))
+            # A tail of ever smaller chunks evens out plain items; coroutines that wait together gain nothing from it.
+            wanted = min(wanted, math.ceil(remaining / self.n_jobs) if self.is_async else remaining / (2 * self.n_jobs))
         caps = [
             MAX_CHUNK_BYTES / max(self.costs.item_bytes, 1e-9),
             LOOP_SECONDS / max(self.costs.item_transfer, 1e-12),

@@ -1,4 +1,4 @@
-"""The lanes of one execution together: opened on demand, waited for, closed in a bound. Who gets what is not told here."""
+"""The lanes of one execution together: opened on demand, waited for, closed in a bound. Who gets what is not decided."""
 
 from __future__ import annotations
 

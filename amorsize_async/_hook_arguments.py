@@ -1,9 +1,10 @@
-"""What users pass to a HookManager, checked: every message gives the fact, the value and the way out. Keeps no state."""
+"""What users pass to a HookManager, checked: each message gives the fact, the value and the way out. Keeps no state."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import get_args
 
 from ._callables import is_async_callable, name_of, steps_of
 from ._hook import Mode, ResolvedMode
@@ -23,6 +24,8 @@ __all__ = (
 
 def resolved_mode(mode: Mode, callback: HookCallback) -> ResolvedMode:
     """Return where ``callback`` is to run; ``ValueError`` if it cannot run there."""
+    if mode not in get_args(Mode):
+        raise ValueError(f"{mode!r} is no mode; use one of {', '.join(map(repr, get_args(Mode)))}")
     colours = {is_async_callable(step) for step in steps_of(callback)}
     if mode == "auto":
         # A mixed chain lives in a thread and has its async steps awaited on the loop: the plain ones never block it.

@@ -21,8 +21,8 @@ EXECUTIONS_REMEMBERED = 1024
 def create_progress_hook(callback: Callable[[float, int, int], object], min_interval: float = 1.0) -> HookCallback:
     """Return a hook that calls ``callback(percent, completed, total)``, at most once in ``min_interval`` seconds.
 
-    The interval holds for each execution by itself. The first and the final update always pass; the final one once, also
-    where the hook listens to several events. ``total`` is 0 if unknown. The callback may be ``async def``.
+    The interval holds for each execution by itself. The first and the final update always pass, the final one
+    once, also where the hook listens to several events. ``total`` is 0 if unknown. The callback may be ``async def``.
     """
     throttle = _Updates(callback, min_interval)
 

@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import FunctionType, MethodType
+from types import BuiltinMethodType, FunctionType, MethodType
 from typing import Any
 
 from .errors import UnpicklableError
@@ -123,7 +123,7 @@ def _pack_singly(items: Sequence[Any]) -> tuple[list[bytes], dict[int, BaseExcep
 _NONE = pickle.dumps(None, PROTOCOL)
 
 
-def load_parcel(parcel: Parcel) -> tuple[Sequence[Any], dict[int, BaseException]]:
+def load_parcel(parcel: Parcel) -> tuple[Any, dict[int, BaseException]]:
     """Unpickle a parcel: the items, None where one failed, and the failures, offset to exception.
 
     Raises what unpickling raises if the parcel is whole: then nothing can be said about single items.
@@ -250,7 +250,7 @@ def _parts(obj: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield f"{path}.func", obj.func
         yield from ((f"{path}.args[{i}]", part) for i, part in enumerate(obj.args))
         yield from ((f"{path}.keywords[{key!r}]", part) for key, part in obj.keywords.items())
-    elif isinstance(obj, MethodType):
+    elif isinstance(obj, MethodType | BuiltinMethodType):
         yield f"{path}.__self__", obj.__self__
     elif isinstance(obj, FunctionType):
         yield from _captured(obj, path)

@@ -270,7 +270,8 @@ class Run:
         await asyncio.wait((future,))
         watch.go_on()
         self._flights.discard(flight)
-        return future.exception() or future.result()
+        broken = future.exception()
+        return future.result() if broken is None else broken
 
     def _account(self, batch: Batch, reply: ChunkReply, failures: list[FailedItem]) -> None:
         """Enter a reply into the books and tell of it."""

@@ -81,10 +81,9 @@ def _length(data: object) -> int | None:
 class SlicedSource:
     """A built-in sequence, sliced where it stands: what is changed in it while the run lasts may or may not be seen."""
 
-    error = None
-
     def __init__(self, data: Sequence[Any]) -> None:
         self._data = data
+        self.error: InputError | None = None
         self.total: int | None = len(data)
         self.taken = 0
 

@@ -96,13 +96,12 @@ def opened(
 
 
 def _values(reply: ChunkReply) -> tuple[list[Any], dict[int, BaseException]]:
-    if isinstance(reply.values, list) and not reply.packed:
-        return reply.values, {}
+    if not reply.packed:
+        return list(reply.values), {}
     try:
-        values, unloadable = _payload.load_parcel(reply.values)
+        return _payload.load_parcel(reply.values)
     except BaseException as exc:  # noqa: BLE001 - a whole parcel has built-in values only: no memory is all that is left
         return [None] * reply.done, dict.fromkeys(range(reply.done), exc)
-    return list(values), unloadable
 
 
 def _failed(failure: Failure, batch: Batch, unsendable: dict[int, BaseException]) -> FailedItem:

@@ -100,7 +100,7 @@ class ChunkReply:
     packed: whether the values are pickled. refused: why nothing was run: "" (it was), "function" (not in the cache), "items" (do not unpickle whole).
     """
 
-    values: _payload.Parcel | list[Any]
+    values: Any
     done: int
     failures: tuple[Failure, ...] = ()
     seconds: float = 0.0
@@ -355,7 +355,7 @@ def _runner(asyncio: Any) -> Any:
 
 def _packed(reply: ChunkReply, bytes_in: int) -> ChunkReply:
     """The reply with its values and failures pickled; a result that cannot be is that item's failure."""
-    values = list(reply.values)
+    values = reply.values
     parcel, refused = _payload.pack_values(values)
     failures = {failure.offset: failure for failure in reply.failures}
     for offset, exc in refused.items():

@@ -11,10 +11,10 @@ import multiprocessing
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
+from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
 
 from . import _payload
-from ._call import Call, Engine, Hooks, checked_managers, checked_number, collect, open_stream
+from ._call import Call, CallOptions, Engine, Hooks, StreamOptions, checked_managers, checked_number, collect, open_stream
 from ._chunking import CostMemory
 from ._payload import Applied, AppliedAsync
 from ._results import ResultStream
@@ -29,6 +29,7 @@ __all__ = ("AsyncExecutor", "ExecutorStatistics", "shared_executor")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+Data = Iterable[T] | AsyncIterable[T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,62 +129,72 @@ class AsyncExecutor:
     async def execute(
         self,
         fn: Callable[[T], Coroutine[Any, Any, R]],
-        data: Iterable[T] | AsyncIterable[T],
+        data: Data[T],
         /,
         *,
-        hooks: Hooks = ...,
-        n_jobs: int | None = ...,
-        chunksize: int | None = ...,
         return_exceptions: Literal[False] = ...,
         return_report: Literal[False] = ...,
+        **options: Unpack[CallOptions],
     ) -> list[R]: ...
-
     @overload
     async def execute(
         self,
         fn: Callable[[T], R],
-        data: Iterable[T] | AsyncIterable[T],
+        data: Data[T],
         /,
         *,
-        hooks: Hooks = ...,
-        n_jobs: int | None = ...,
-        chunksize: int | None = ...,
         return_exceptions: Literal[False] = ...,
         return_report: Literal[False] = ...,
+        **options: Unpack[CallOptions],
     ) -> list[R]: ...
-
     @overload
     async def execute(
         self,
-        fn: Callable[[T], Any],
-        data: Iterable[T] | AsyncIterable[T],
+        fn: Callable[[T], Coroutine[Any, Any, R]],
+        data: Data[T],
         /,
         *,
-        hooks: Hooks = ...,
-        n_jobs: int | None = ...,
-        chunksize: int | None = ...,
-        return_exceptions: bool = ...,
-        return_report: Literal[False] = ...,
-    ) -> list[Any]: ...
-
-    @overload
-    async def execute(
-        self,
-        fn: Callable[[T], Any],
-        data: Iterable[T] | AsyncIterable[T],
-        /,
-        *,
-        hooks: Hooks = ...,
-        n_jobs: int | None = ...,
-        chunksize: int | None = ...,
-        return_exceptions: bool = ...,
+        return_exceptions: Literal[False] = ...,
         return_report: Literal[True],
+        **options: Unpack[CallOptions],
+    ) -> tuple[list[R], Report]: ...
+    @overload
+    async def execute(
+        self,
+        fn: Callable[[T], R],
+        data: Data[T],
+        /,
+        *,
+        return_exceptions: Literal[False] = ...,
+        return_report: Literal[True],
+        **options: Unpack[CallOptions],
+    ) -> tuple[list[R], Report]: ...
+    @overload
+    async def execute(
+        self,
+        fn: Callable[[T], Any],
+        data: Data[T],
+        /,
+        *,
+        return_exceptions: bool,
+        return_report: Literal[False] = ...,
+        **options: Unpack[CallOptions],
+    ) -> list[Any]: ...
+    @overload
+    async def execute(
+        self,
+        fn: Callable[[T], Any],
+        data: Data[T],
+        /,
+        *,
+        return_exceptions: bool,
+        return_report: Literal[True],
+        **options: Unpack[CallOptions],
     ) -> tuple[list[Any], Report]: ...
-
     async def execute(
         self,
         fn: Callable[..., Any],
-        data: Iterable[Any] | AsyncIterable[Any],
+        data: Data[Any],
         /,
         *,
         hooks: Hooks = None,
@@ -201,38 +212,14 @@ class AsyncExecutor:
 
     @overload
     def stream(
-        self,
-        fn: Callable[[T], Coroutine[Any, Any, R]],
-        data: Iterable[T] | AsyncIterable[T],
-        /,
-        *,
-        ordered: bool = ...,
-        buffersize: int | None = ...,
-        hooks: Hooks = ...,
-        n_jobs: int | None = ...,
-        chunksize: int | None = ...,
-        return_exceptions: bool = ...,
+        self, fn: Callable[[T], Coroutine[Any, Any, R]], data: Data[T], /, **options: Unpack[StreamOptions]
     ) -> ResultStream[R]: ...
-
     @overload
-    def stream(
-        self,
-        fn: Callable[[T], R],
-        data: Iterable[T] | AsyncIterable[T],
-        /,
-        *,
-        ordered: bool = ...,
-        buffersize: int | None = ...,
-        hooks: Hooks = ...,
-        n_jobs: int | None = ...,
-        chunksize: int | None = ...,
-        return_exceptions: bool = ...,
-    ) -> ResultStream[R]: ...
-
+    def stream(self, fn: Callable[[T], R], data: Data[T], /, **options: Unpack[StreamOptions]) -> ResultStream[R]: ...
     def stream(
         self,
         fn: Callable[..., Any],
-        data: Iterable[Any] | AsyncIterable[Any],
+        data: Data[Any],
         /,
         *,
         ordered: bool = True,

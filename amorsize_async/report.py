@@ -88,7 +88,8 @@ class Report:
     chunks: how many; chunksize: items of the last one. elapsed: wall time, hooks included. work_seconds and
     cpu_seconds: time in the function, summed over the workers. parent_seconds: time the event loop spent on it.
     speedup: work_seconds over elapsed. efficiency: speedup over the workers used. bytes_in, bytes_out: sent to the
-    workers, and back. workers_lost: workers that died. failures: (index, exception) of at most the first 1,000.
+    workers, and back. workers_lost: workers that died. failures: (index, exception), by index,
+    of at most the first 1,000.
     limited_by: "workers" (they were busy: more of them would help), "input", "consumer", "payload" or "parent".
     """
 
@@ -137,7 +138,7 @@ class Report:
             bytes_out=tally.bytes_out,
             peak_worker_rss=tally.peak_rss,
             limited_by=tally.limited_by(elapsed),
-            failures=tuple(tally.failures),
+            failures=tuple(sorted(tally.failures, key=lambda failure: failure[0])),
             warnings=(*tally.warnings, *_advice(tally)),
         )
 

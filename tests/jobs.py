@@ -55,3 +55,119 @@ async def square_soon(number):
 
     await asyncio.sleep(0)
     return number * number
+
+
+def spin(seconds):
+    """Keep a core busy for some seconds of CPU time, and tell who did."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+    return os.getpid()
+
+
+def nap_index(index_and_seconds):
+    """Hold a worker for some seconds, then give the index back."""
+    index, seconds = index_and_seconds
+    time.sleep(seconds)
+    return index
+
+
+def divide(number):
+    """Fail on zero."""
+    return 1 / number
+
+
+def loaded_modules(names):
+    """Tell which of the modules this worker has imported."""
+    import sys
+
+    return [name for name in names if name in sys.modules]
+
+
+def exit_on(pair):
+    """End the process if the item says so: ("exit", code), ("kill", signal), ("raise", name of an exception)."""
+    import builtins
+
+    what, value = pair
+    if what == "exit":
+        os._exit(value)
+    if what == "kill":
+        os.kill(os.getpid(), value)
+        time.sleep(60)
+    if what == "raise":
+        raise getattr(builtins, value)("on purpose")
+    return value
+
+
+class Odd(Exception):
+    """An exception that pickle cannot make again: its constructor needs two arguments, and it keeps one."""
+
+    def __init__(self, code, reason):
+        super().__init__(f"{reason} ({code})")
+
+
+def raise_odd(item):
+    """Raise an exception that does not survive pickling."""
+    raise Odd(item, "odd")
+
+
+class Bomb:
+    """An item that cannot be unpickled."""
+
+    def __reduce__(self):
+        return _explode, ()
+
+
+def _explode():
+    raise RuntimeError("boom")
+
+
+def make_bomb(item):
+    """Return a result that cannot be unpickled, for one item."""
+    return Bomb() if item == 3 else item
+
+
+def make_lock(item):
+    """Return a result that cannot be pickled, for one item."""
+    import threading
+
+    return threading.Lock() if item == 3 else item
+
+
+async def nap_soon(seconds):
+    """Wait on the worker's loop for some seconds."""
+    import asyncio
+
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+async def fail_soon(number):
+    """Fail on zero, after a turn of the loop."""
+    import asyncio
+
+    await asyncio.sleep(0)
+    return 1 / number
+
+
+def environment(name):
+    """Tell what a variable is in this worker."""
+    return os.environ.get(name)
+
+
+MARK = []
+
+
+def leave_mark(value):
+    """An initializer: leave something for `read_mark` to find."""
+    MARK.append(value)
+
+
+def read_mark(item):
+    """Tell what the initializer left."""
+    return list(MARK)
+
+
+def refuse(*args):
+    """An initializer that fails."""
+    raise ConnectionError("no database")

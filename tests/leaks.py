@@ -219,11 +219,14 @@ def _descriptors() -> dict[int, str]:
     if not DESCRIPTORS.exists():
         return {}
     helpers = _helper_descriptors()
+    # The heap under multiprocessing.Value and Array keeps its small arenas for the next one, by design.
+    heap = f"/pym-{os.getpid()}-"
     found = {}
     for name in os.listdir(DESCRIPTORS):  # noqa: PTH208 - a plain name a descriptor, a thousand times a run
         with suppress(OSError):  # the descriptor of this very listing is gone by now
-            if int(name) not in helpers:
-                found[int(name)] = os.readlink(DESCRIPTORS / name)  # noqa: PTH115 - the target need not be a path
+            target = os.readlink(DESCRIPTORS / name)  # noqa: PTH115 - the target need not be a path
+            if int(name) not in helpers and heap not in target:
+                found[int(name)] = target
     return found
 
 

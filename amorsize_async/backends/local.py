@@ -10,13 +10,17 @@ import asyncio
 import multiprocessing
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
-from typing import Any
+from multiprocessing.connection import wait as wait_for_sentinels
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any, cast
 
 import anyio
 
@@ -33,6 +37,9 @@ PRELOADED = ["amorsize_async._worker", "concurrent.futures.process", "cloudpickl
 EXIT_WAIT = 2.0
 # Seconds an idle worker has to end by itself when its slot is closed, before it is killed.
 
+EXITCODE_WAIT = 1.0
+# Seconds to wait for the exit code of a process that another thread reaped; it takes microseconds.
+
 
 @dataclass(frozen=True, slots=True)
 class SlotSettings:
@@ -48,14 +55,13 @@ class _RecordingContext:
 
     def __init__(self, start_method: str) -> None:
         self._context = multiprocessing.get_context(start_method)
-        self.process: multiprocessing.process.BaseProcess | None = None
+        self.process: BaseProcess | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
 
-    def Process(self, *args: Any, **kwargs: Any) -> multiprocessing.process.BaseProcess:  # noqa: N802
-        process: multiprocessing.process.BaseProcess = self._context.Process(*args, **kwargs)  # type: ignore[attr-defined]
-        self.process = process
+    def Process(self, *args: Any, **kwargs: Any) -> BaseProcess:  # noqa: N802
+        self.process = process = cast(BaseProcess, getattr(self._context, "Process")(*args, **kwargs))  # noqa: B009
         return process
 
 
@@ -102,7 +108,7 @@ class _Slot(Place):
         self.cell = memoryview(memory).cast("B").cast("q")
         self._pool = ProcessPoolExecutor(
             max_workers=1,
-            mp_context=self._context,  # type: ignore[arg-type]
+            mp_context=cast(BaseContext, self._context),
             initializer=_worker.start_worker,
             initargs=(self._settings.setup, memory),
         )
@@ -140,11 +146,19 @@ class _Slot(Place):
         if process is None or self.load:
             return self.load == 0
         # Only the pool's own thread may reap the process; its sentinel can be watched by anybody.
-        return bool(multiprocessing.connection.wait([process.sentinel], EXIT_WAIT))
+        return bool(wait_for_sentinels([process.sentinel], EXIT_WAIT))
 
     def _join(self) -> None:
+        """Wait for the pool's thread, which reaps the process, and for the exit code.
+
+        Whoever starts a process anywhere reaps all that have ended (`multiprocessing.process._cleanup`); if that thread
+        was first, the code is there a moment later, and nothing tells when.
+        """
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+        deadline = time.monotonic() + EXITCODE_WAIT
+        while self._context.process is not None and self._exitcode is None and time.monotonic() < deadline:
+            time.sleep(0.001)
 
 
 _naming_main = threading.Lock()

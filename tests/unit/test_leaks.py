@@ -100,6 +100,9 @@ def test_clean_with_service_processes():
     process.join()
     process.close()
 
+def test_clean_with_heap_of_multiprocessing():
+    multiprocessing.get_context("forkserver").Value("q", 0, lock=False)
+
 def test_clean_with_straggling_thread():
     threading.Timer(0.1, os.getpid).start()
 

@@ -1,0 +1,250 @@
+"""What goes wrong: each error is the right one, comes at the right time, and leaves the executor usable."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import jobs
+import pytest
+
+from amorsize_async import AsyncExecutor, execute_async, stream_async
+from amorsize_async.errors import (
+    ExecutorClosedError,
+    InputError,
+    RemoteError,
+    RemoteTraceback,
+    UnpicklableError,
+    WorkerCrashedError,
+    WorkerStartError,
+)
+
+
+async def test_the_callers_exception_comes_as_itself(executor):
+    """Not in a group, with the worker's traceback as its cause and the index in a note."""
+    with pytest.raises(ZeroDivisionError) as caught:
+        await executor.execute(jobs.divide, [1, 2, 0, 4])
+
+    assert caught.value.__notes__ == ["amorsize_async: raised for item 2"]
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+    assert "in divide" in str(caught.value.__cause__)
+    assert await executor.execute(jobs.square, [3]) == [9]
+
+
+async def test_exceptions_can_be_had_as_results(executor):
+    """As in `asyncio.gather`; every item runs."""
+    results, report = await executor.execute(
+        jobs.divide, [1, 0, 2] * 50, return_exceptions=True, return_report=True
+    )
+
+    assert [type(result) for result in results] == [float, ZeroDivisionError, float] * 50
+    assert (report.items, report.failed, report.status) == (150, 50, "ok")
+    assert report.failures[0][0] == 1
+
+
+async def test_coroutine_functions_fail_like_plain_ones(executor):
+    """Alone, by index."""
+    with pytest.raises(ZeroDivisionError, match="division") as caught:
+        await executor.execute(jobs.fail_soon, [1, 1, 0])
+
+    assert "item 2" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("name", ["SystemExit", "KeyboardInterrupt", "GeneratorExit", "StopIteration"])
+async def test_exceptions_that_end_programs_do_not_reach_the_caller_bare(executor, name):
+    """They come as RemoteError, and the worker lives."""
+    workers = executor.statistics().workers
+    with pytest.raises(RemoteError, match=name):
+        await executor.execute(jobs.exit_on, [("raise", name)])
+
+    assert executor.statistics().workers == workers
+
+
+BAD_CALLS = {
+    "fn": (lambda: execute_async(3, [1]), TypeError, "fn is a int, not a callable"),
+    "data": (lambda: execute_async(jobs.square, 3), TypeError, "data is a int, not iterable"),
+    "n_jobs": (lambda: execute_async(jobs.square, [1], n_jobs=0), ValueError, "n_jobs=0 is too small"),
+    "n_jobs kind": (lambda: execute_async(jobs.square, [1], n_jobs=1.5), TypeError, "n_jobs is a float"),
+    "chunksize": (lambda: execute_async(jobs.square, [1], chunksize=-1), ValueError, "chunksize=-1 is too small"),
+    "hooks": (lambda: execute_async(jobs.square, [1], hooks=[print]), TypeError, "pass a HookManager"),
+    "executor": (lambda: execute_async(jobs.square, [1], executor="proces"), TypeError, "executor is 'proces'"),
+    "option": (lambda: execute_async(jobs.square, [1], chunk_size=2), TypeError, "unexpected keyword.*chunk_size"),
+    "unpicklable": (lambda: execute_async(threading.Lock().acquire, [1]), UnpicklableError, "fn.__self__ is a _thread.lock"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CALLS)
+async def test_a_bad_call_is_refused_before_any_worker_starts(case):
+    """With the fact, the value and the way out."""
+    call, kind, message = BAD_CALLS[case]
+    with pytest.raises(kind, match=message):
+        await call()
+
+
+async def test_a_bad_stream_is_refused_at_once():
+    """Where it is made, not where it is used."""
+    with pytest.raises(ValueError, match="buffersize=0 is too small"):
+        stream_async(jobs.square, [1], buffersize=0)
+    with pytest.raises(TypeError, match="data is a NoneType"):
+        stream_async(jobs.square, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"n_jobs": 0}, ValueError, "n_jobs=0"),
+        ({"start_method": "frok"}, ValueError, "start_method='frok' is not known here; pass one of"),
+        ({"cancel_grace": -1}, ValueError, "cancel_grace=-1"),
+        ({"initializer": 3}, TypeError, "initializer is a int"),
+        ({"initializer": print, "initargs": [threading.Lock()]}, UnpicklableError, "the initializer cannot be pickled"),
+    ],
+    ids=["n_jobs", "start_method", "cancel_grace", "initializer", "initargs"],
+)
+def test_a_bad_executor_is_refused_at_once(options, kind, message):
+    """Before anything starts."""
+    with pytest.raises(kind, match=message):
+        AsyncExecutor(**options)
+
+
+async def test_an_unpicklable_item_fails_alone(executor):
+    """The error names the item and the attribute."""
+    items = [1, {"lock": threading.Lock()}, 3]
+    results = await executor.execute(jobs.identity, items, return_exceptions=True)
+
+    assert (results[0], results[2]) == (1, 3)
+    assert isinstance(results[1], UnpicklableError)
+    assert "item 1 cannot be pickled" in str(results[1])
+
+
+async def test_an_item_that_cannot_be_unpickled_fails_alone(executor):
+    """In the worker; its chunk-mates run once."""
+    results = await executor.execute(jobs.identity, [1, jobs.Bomb(), 3], chunksize=3, return_exceptions=True)
+
+    assert (results[0], results[2]) == (1, 3)
+    assert "item 1 cannot be unpickled in the worker: RuntimeError: boom" in str(results[1])
+
+
+@pytest.mark.parametrize("fn", [jobs.make_bomb, jobs.make_lock], ids=["unpickling", "pickling"])
+async def test_a_result_that_cannot_travel_fails_alone(executor, fn):
+    """On either side of the border."""
+    results = await executor.execute(fn, range(6), chunksize=6, return_exceptions=True)
+
+    assert [type(result) for result in results] == [int, int, int, UnpicklableError, int, int]
+    assert "result" in str(results[3])
+
+
+async def test_an_input_that_raises_ends_the_call_with_input_error(executor):
+    """With its exception as the cause, and how far it got."""
+
+    def broken():
+        yield from range(5)
+        raise OSError("disk gone")
+
+    with pytest.raises(InputError, match="raised OSError after 5 items") as caught:
+        await executor.execute(jobs.square, broken())
+
+    assert (caught.value.index, type(caught.value.__cause__)) == (5, OSError)
+
+
+async def test_an_async_input_that_raises_ends_the_call_with_input_error(executor):
+    """The same for an async generator, which is closed."""
+    closed = []
+
+    async def broken():
+        try:
+            yield 1
+            raise OSError("peer gone")
+        finally:
+            closed.append(True)
+
+    with pytest.raises(InputError, match="raised OSError after 1 items"):
+        await executor.execute(jobs.square, broken())
+
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("chunksize", [None, 1, 7, 20])
+@pytest.mark.parametrize(
+    "poison", [("exit", 3), ("exit", 0), ("kill", signal.SIGKILL), ("kill", signal.SIGSEGV)], ids=str
+)
+async def test_an_item_that_kills_its_worker_fails_alone_by_name(executor, poison, chunksize):
+    """The others are delivered, the pool lives, the error says how the worker died."""
+    items = [("ok", n) for n in range(20)]
+    items[7] = poison
+
+    results = await executor.execute(jobs.exit_on, items, chunksize=chunksize, return_exceptions=True)
+
+    assert [result for result in results if isinstance(result, int)] == [n for n in range(20) if n != 7]
+    assert isinstance(results[7], WorkerCrashedError)
+    assert results[7].index == 7
+    assert results[7].exitcode == (poison[1] if poison[0] == "exit" else -poison[1])
+    assert await executor.execute(jobs.square, [3]) == [9]
+
+
+async def test_a_crash_ends_the_call_by_default(executor):
+    """It is the first failure."""
+    with pytest.raises(WorkerCrashedError, match="died with exit code 17 while it ran item 0"):
+        await executor.execute(jobs.die, [1, 2], n_jobs=1)
+
+
+async def test_a_tiny_item_that_kills_its_worker_is_still_found(executor):
+    """Where items run in strides, the suspects are run again one by one."""
+    assert await executor.execute(jobs.exit_on, [("ok", n) for n in range(20_000)])
+    items = [("ok", n) for n in range(20_000)]
+    items[12_345] = ("exit", 3)
+
+    results = await executor.execute(jobs.exit_on, items, return_exceptions=True)
+
+    assert [index for index, result in enumerate(results) if result != index] == [12_345]
+    assert results[12_345].index == 12_345
+
+
+async def test_a_coroutine_that_kills_its_worker_is_still_found(executor):
+    """All items of the chunk are suspects, and run again one by one."""
+
+    async def step(item):
+        if item == 5:
+            os._exit(9)
+        return item
+
+    results = await executor.execute(step, range(12), return_exceptions=True)
+
+    assert [index for index, result in enumerate(results) if result != index] == [5]
+
+
+async def test_an_idle_worker_that_died_costs_nothing(executor):
+    """The next call finds another."""
+    for pid in executor.statistics().workers:
+        os.kill(pid, signal.SIGKILL)
+
+    assert await executor.execute(jobs.square, range(100)) == [n * n for n in range(100)]
+    assert executor.statistics().lost >= 1
+
+
+async def test_an_initializer_that_raises_is_the_cause(start_method):
+    """Of the WorkerStartError that the caller sees, at the start of the executor."""
+    with pytest.raises(WorkerStartError, match="initializer of a worker raised ConnectionError") as caught:
+        async with AsyncExecutor(2, start_method=start_method, initializer=jobs.refuse):
+            pass
+
+    assert isinstance(caught.value.__cause__, ConnectionError)
+    assert "in refuse" in str(caught.value.__cause__.__cause__)
+
+
+async def test_a_start_that_takes_too_long_is_given_up(start_method):
+    """The hanging worker is killed."""
+    with pytest.raises(WorkerStartError, match=r"did not start within 0\.5 s"):
+        async with AsyncExecutor(1, start_method=start_method, initializer=jobs.nap, initargs=(60,), start_timeout=0.5):
+            pass
+
+
+async def test_a_closed_or_unopened_executor_refuses_calls():
+    """With the way out."""
+    executor = AsyncExecutor(1)
+    with pytest.raises(ExecutorClosedError, match="was not started"):
+        await executor.execute(jobs.square, [1])
+    async with executor:
+        pass
+    with pytest.raises(ExecutorClosedError, match="is closed"):
+        await executor.execute(jobs.square, [1])

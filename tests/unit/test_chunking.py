@@ -1,0 +1,141 @@
+"""The size of the next chunk, decided from costs alone: no loop, no process."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amorsize_async._chunking import (
+    BUDGET_SECONDS,
+    MAX_CHUNK_BYTES,
+    MAX_GROWTH,
+    TARGET_SECONDS,
+    ChunkSizer,
+    CostMemory,
+    Costs,
+    Observation,
+)
+
+
+def settled(seconds, n_jobs=2, rounds=12, **fields):
+    """A sizer that has seen a dozen chunks of items that cost `seconds` each."""
+    sizer = ChunkSizer(n_jobs)
+    for _ in range(rounds):
+        size = sizer.next_size(None)
+        sizer.observe(Observation(size, size * seconds, **fields))
+    return sizer
+
+
+def test_the_first_chunk_is_one_item():
+    """Nothing is known before the first item, and it may be the heaviest of all."""
+    assert ChunkSizer(4).next_size(1_000_000) == 1
+
+
+@pytest.mark.parametrize("seconds", [1e-4, 1e-3, 5e-3], ids=["100us", "1ms", "5ms"])
+def test_chunks_settle_at_the_target_time(seconds):
+    """A chunk holds about 30 ms of work, whatever one item costs."""
+    size = settled(seconds).next_size(None)
+
+    assert math.isclose(size * seconds, TARGET_SECONDS, rel_tol=0.2)
+
+
+def test_a_heavy_item_goes_alone():
+    """Items that cost more than the target are not put together."""
+    assert settled(1.0).next_size(None) == 1
+
+
+def test_growth_is_bounded_from_step_to_step():
+    """One cheap item must not lead to a chunk of a million."""
+    sizer = ChunkSizer(2)
+    sizer.observe(Observation(1, 1e-9))
+
+    assert sizer.next_size(None) == MAX_GROWTH
+
+
+def test_the_tail_is_cut_into_smaller_chunks():
+    """Near the end each worker gets a part of what is left, so that none works alone for long."""
+    sizer = settled(1e-3, n_jobs=4)
+
+    assert sizer.next_size(40) == 5
+
+
+def test_tiny_items_keep_the_parent_free_even_in_the_tail():
+    """The floor P*h/t holds: a chunk costs the parent something however small it is."""
+    sizer = settled(1e-6, n_jobs=4, overhead_seconds=1e-4)
+
+    assert sizer.next_size(100) >= 4 * 3e-4 / 1e-6 * 0.9
+
+
+def test_bytes_bound_a_chunk_in_either_direction():
+    """Large results shrink chunks, so that no reply holds the loop."""
+    size = settled(1e-6, bytes_out=1).next_size(None)
+    sizer = ChunkSizer(2)
+    for _ in range(12):
+        n = sizer.next_size(None)
+        sizer.observe(Observation(n, n * 1e-6, bytes_out=n * 10_000))
+
+    assert sizer.next_size(None) <= MAX_CHUNK_BYTES / 10_000 < size
+
+
+def test_a_fixed_chunksize_is_kept_and_has_no_budget():
+    """What the user chose is not corrected."""
+    sizer = ChunkSizer(2, chunksize=7)
+    sizer.observe(Observation(7, 70.0))
+
+    assert (sizer.next_size(3), sizer.budget) == (7, math.inf)
+    assert ChunkSizer(2).budget == BUDGET_SECONDS
+
+
+def test_coroutines_are_sized_by_their_cpu_time():
+    """A hundred sleeping coroutines cost no more than one."""
+    sizer = ChunkSizer(2, is_async=True)
+    for _ in range(6):
+        n = sizer.next_size(None)
+        sizer.observe(Observation(n, 0.1, cpu_seconds=n * 1e-5))
+
+    assert sizer.next_size(None) == 1000
+    assert sizer.next_size(100) == 50
+
+
+def test_only_tiny_items_are_run_in_strides():
+    """Exact blame costs 0.1 microseconds an item: worth it for all but the tiniest."""
+    assert settled(1e-3).stride() == 1
+    assert settled(1e-7).stride() > 50
+
+
+def test_a_remembered_cost_skips_the_ramp():
+    """The second run of a function starts with full chunks."""
+    memory = CostMemory()
+    memory.remember(b"f", settled(1e-3).costs)
+
+    assert ChunkSizer(2, costs=memory.recall(b"f")).next_size(None) == settled(1e-3).next_size(None)
+
+
+def test_the_oldest_costs_are_forgotten_first():
+    """The memory is bounded."""
+    memory = CostMemory(limit=2)
+    for name in (b"a", b"b", b"c"):
+        memory.remember(name, Costs(1.0))
+
+    assert (memory.recall(b"a"), memory.recall(b"c")) == (None, Costs(1.0))
+
+
+positive = st.floats(min_value=0, max_value=1e3, allow_nan=False)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 10**6), positive, positive, st.integers(0, 10**9), positive), max_size=20),
+    st.integers(1, 256),
+    st.one_of(st.none(), st.integers(0, 10**9)),
+    st.booleans(),
+)
+def test_any_history_gives_a_size_of_at_least_one_within_the_caps(history, n_jobs, remaining, is_async):
+    """Whatever was seen, the next size is a whole number that the caps allow."""
+    sizer = ChunkSizer(n_jobs, is_async=is_async, most=5000)
+    for items, seconds, cpu, size, transfer in history:
+        sizer.observe(Observation(items, seconds, cpu, size, size, transfer, transfer))
+        assert 1 <= sizer.next_size(remaining) <= 5000
+        assert 1 <= sizer.stride() <= 512

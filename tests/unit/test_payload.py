@@ -1,0 +1,114 @@
+"""Pickling, whole and item by item, and the search for what cannot be pickled."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+import jobs
+import pytest
+
+from amorsize_async import _payload
+from amorsize_async.errors import UnpicklableError
+
+
+class Service:
+    """Holds what no process can share."""
+
+    def __init__(self):
+        self.client = {"lock": threading.Lock()}
+
+    def call(self, item):
+        return item
+
+
+def test_plain_items_travel_as_one_pickle():
+    """Built-in values have nothing that could fail alone."""
+    parcel, failures = _payload.pack_items([1, "two", (3.0, None)])
+
+    assert isinstance(parcel, bytes)
+    assert _payload.load_parcel(parcel) == ([1, "two", (3.0, None)], {})
+    assert failures == {}
+
+
+def test_a_range_travels_as_a_range():
+    """A million numbers cost a few bytes."""
+    parcel, _ = _payload.pack_items(range(1_000_000))
+
+    assert _payload.parcel_size(parcel) < 100
+
+
+def test_one_unpicklable_item_leaves_the_others_alone():
+    """The parcel holds None at its place, and its exception is told apart."""
+    parcel, failures = _payload.pack_items([1, threading.Lock(), 3])
+
+    assert _payload.load_parcel(parcel)[0] == [1, None, 3]
+    assert list(failures) == [1]
+
+
+def test_results_that_hold_classes_are_sent_one_by_one():
+    """What may fail to unpickle in the parent fails alone there."""
+    parcel, _ = _payload.pack_values([1, jobs.Bomb(), 3])
+    values, failures = _payload.load_parcel(parcel)
+
+    assert values == [1, None, 3]
+    assert [str(exc) for exc in failures.values()] == ["boom"]
+
+
+def test_lambdas_and_closures_travel_by_value():
+    """A function that cannot be imported is sent as it is."""
+    offset = 5
+
+    assert _payload.loads(_payload.dumps(lambda x: x + offset))(1) == 6
+
+
+@pytest.mark.parametrize(
+    ("fn", "path"),
+    [
+        pytest.param(partial(jobs.identity, key=threading.Lock()), "fn.keywords['key']", id="partial"),
+        pytest.param(Service().call, "fn.__self__.client.values()[0]", id="method"),
+        pytest.param(lambda x, lock=threading.Lock(): x, "fn.__defaults__[0]", id="default"),
+    ],
+)
+def test_an_unpicklable_function_is_reported_by_the_attribute_that_fails(fn, path):
+    """The message says where the culprit is and what to do."""
+    with pytest.raises(UnpicklableError, match="create it inside the function") as caught:
+        _payload.pack_function(fn)
+
+    assert caught.value.path == path
+    assert "lock" in str(caught.value)
+
+
+def test_a_captured_variable_is_reported_by_its_name():
+    """Closures are looked into."""
+    connection = threading.Lock()
+
+    with pytest.raises(UnpicklableError, match="fn.connection is a _thread.lock"):
+        _payload.pack_function(lambda x: (x, connection))
+
+
+def test_no_value_of_the_users_appears_in_the_message():
+    """A key of a dictionary may be a secret."""
+    with pytest.raises(UnpicklableError) as caught:
+        _payload.pack_function(partial(jobs.identity, {"canary-7f3a": threading.Lock()}))
+
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fn", [jobs.square_soon, partial(jobs.square_soon)], ids=["function", "partial"])
+def test_coroutine_functions_are_recognised(fn):
+    """Through partials and `__call__` too."""
+
+    class Callable:
+        async def __call__(self, item):
+            return item
+
+    assert _payload.is_coroutine_function(fn)
+    assert _payload.is_coroutine_function(Callable())
+    assert not _payload.is_coroutine_function(jobs.square)
+
+
+def test_the_same_function_has_the_same_digest():
+    """Workers keep functions by digest."""
+    assert _payload.pack_function(jobs.square).digest == _payload.pack_function(jobs.square).digest
+    assert _payload.pack_function(jobs.square).digest != _payload.pack_function(jobs.identity).digest
