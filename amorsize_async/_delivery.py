@@ -1,4 +1,4 @@
-"""The lanes of one execution together: opened on demand, waited for, closed in a bound. Who gets what is not decided."""
+"""The lanes of one execution together: opened on demand, waited for, closed in a bound. Nothing is routed here."""
 
 from __future__ import annotations
 

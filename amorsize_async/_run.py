@@ -86,6 +86,7 @@ class Run:
         self._options = options
         self._managers = managers
         self._share = pool.join(options.n_jobs)
+        self._share.steady = sizer.costs is not None
         self._tally = Tally(n_jobs=pool.workers(self._share), total=source.total)
         self._flights: set[Flight] = set()
         self._outcome: BaseException | None = None
@@ -314,6 +315,7 @@ class Run:
     def _observe(self, reply: ChunkReply, watch: _Watch) -> None:
         """Let the sizer and the books learn what the chunk cost the loop."""
         watch.overhead()
+        self._share.steady = True
         self._tally.transfer += watch.transfer_seconds
         self._tally.overhead += watch.overhead_seconds
         self.sizer.observe(

@@ -20,11 +20,13 @@ _arrivals = count()
 class Share:
     """One execution's account.
 
-    limit: the most places it may hold at once. seconds: worker seconds charged to it. held: chunks per place.
+    limit: the most places it may hold at once. seconds: worker seconds charged to it. held: chunks per place. steady:
+    whether the cost of its items is known, so that a chunk may wait behind another.
     """
 
     limit: int
     seconds: float = 0.0
+    steady: bool = False
     held: dict[Hashable, int] = field(default_factory=dict)
     arrival: int = field(default_factory=lambda: next(_arrivals))
 

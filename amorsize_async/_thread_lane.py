@@ -130,21 +130,20 @@ class ThreadLane(Lane):
 
     def _next(self) -> Delivery | None:
         with self._changed:
-            self._busy = False
+            self._busy, self._current = False, None
             while not self._mailbox:
                 if self._closed:
                     return None
                 if self._waiters:
                     self._tell_loop(self._wake)
                 self._changed.wait()
-            self._busy = True
-            return self._mailbox.take()
+            # Here and not at the call: a lane that closes in between must not take the thread for free and join it.
+            self._busy, self._since, self._current = True, time.monotonic(), self._mailbox.take()
+            return self._current
 
     def _deliver(self, delivery: Delivery) -> None:
         outcome: object = None
         error: BaseException | None = None
-        with self._changed:
-            self._since, self._current = time.monotonic(), delivery
         try:
             outcome = call_steps(self.hook.steps, delivery.context, self._wait_on_loop)
         except BaseException as raised:  # noqa: BLE001 - delivery: whatever a hook raises is its own failure, not the run's

@@ -17,12 +17,15 @@ import sys
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _payload
 from .errors import RemoteError, RemoteTraceback, UnpicklableError
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = (
     "CELL_WORDS",
@@ -138,7 +141,7 @@ class _State:
     cell: Cell
     functions: OrderedDict[bytes, Callable[[Any], Any]]
     hello: Hello | None = None
-    runner: Any = None
+    runner: asyncio.Runner | None = None
 
 
 _state = _State([0] * CELL_WORDS, OrderedDict())
@@ -318,7 +321,7 @@ def _run_async(
     function: Callable[[Any], Any], items: Sequence[Any], chunk: Chunk, skip: dict[int, BaseException], cell: Cell
 ) -> tuple[list[Any], list[Failure]]:
     """All items of the chunk at once, on this worker's own event loop."""
-    import asyncio
+    from asyncio import gather
 
     failures: list[Failure] = []
 
@@ -331,26 +334,37 @@ def _run_async(
             failures.append(_failure(offset, exc))
 
     async def everything() -> list[Any]:
-        return await asyncio.gather(*(guarded(offset, item) for offset, item in enumerate(items)))
+        return await gather(*(guarded(offset, item) for offset, item in enumerate(items)))
 
     if cell[STOP]:
         return [], []
     cell[CURRENT] = chunk.start + 1
-    values = _runner(asyncio).run(everything())
+    values = _run_on_a_loop(everything)
     cell[CURRENT] = 0
     return values, sorted(failures, key=lambda failure: failure.offset)
 
 
-def _runner(asyncio: Any) -> Any:
-    """This worker's event loop, kept from chunk to chunk so that a function may keep a client that is bound to it."""
+def _run_on_a_loop(everything: Callable[[], Coroutine[Any, Any, list[Any]]]) -> list[Any]:
+    """Run on this worker's own loop, kept from chunk to chunk so that a function may keep a client bound to it.
+
+    In threads, and in somebody else's processes, there is no end at which we could close it: a new one for each chunk.
+    """
+    if _state.hello is None:
+        with _new_runner() as runner:
+            return runner.run(everything())
     if _state.runner is None:
-        try:
-            import uvloop
-        except ImportError:  # Windows, PyPy
-            _state.runner = asyncio.Runner()
-        else:
-            _state.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    return _state.runner
+        _state.runner = _new_runner()
+    return _state.runner.run(everything())
+
+
+def _new_runner() -> asyncio.Runner:
+    import asyncio
+
+    try:
+        import uvloop
+    except ImportError:  # Windows, PyPy
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
 def _packed(reply: ChunkReply, bytes_in: int) -> ChunkReply:

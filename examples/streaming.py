@@ -26,13 +26,13 @@ class Arrivals:
     """The files of the standard library, over and over: an input without end, as a queue or a socket is one."""
 
     def __init__(self) -> None:
+        self.files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
         self.count = 0
         self.closed = False
 
     async def __aiter__(self) -> AsyncIterator[Path]:
-        files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
         try:
-            for path in itertools.cycle(files):
+            for path in itertools.cycle(self.files):
                 await asyncio.sleep(0.001)  # where a real source would wait for the network
                 self.count += 1
                 yield path

@@ -22,7 +22,8 @@ __all__ = ("Flight", "Place", "Pool")
 QUEUED_CHUNKS = 1
 # Chunks that wait at a worker behind the one it runs, to hide the round trip (0.3 ms). Only while one execution has the
 # pool to itself: a queued chunk is time that a small call would have to wait, and a worker never holds chunks of two
-# executions at once, so that killing it for one harms no other.
+# executions at once, so that killing it for one harms no other. And only behind a chunk whose cost was known when it
+# was sent: behind the first item of a run, which may take an hour, nothing waits.
 
 DIED_WAIT = 1.0
 # Seconds to wait for the futures of a worker that was killed: they break within milliseconds.
@@ -34,7 +35,7 @@ class Place:
 
     width: chunks it runs at once. load: chunks handed to it and not answered. pid: the worker process, None if
     unknown. pickled: whether chunks travel as pickles. known: digests of functions that it has answered with. cell: the
-    words it shares with what runs there.
+    words it shares with what runs there. steady: whether the cost of the chunk it runs was known.
     """
 
     width: int = 1
@@ -46,6 +47,7 @@ class Place:
     known: set[bytes] = field(default_factory=set)
     chunks: int = 0
     seconds: float = 0.0
+    steady: bool = False
 
     @property
     def ready(self) -> bool:
@@ -212,17 +214,18 @@ class Pool:
                 place = self._free_place(share)
                 if place is None:
                     break
+                place.steady = share.steady and (place.steady or not place.load)
                 place.load += 1
                 share.take(place)
                 waiter.set_result(place)
 
     def _free_place(self, share: Share) -> Place | None:
         """The least loaded place that may take one more chunk of `share`, None if all are full."""
-        alone = len(self._shares) <= 1 and not self._more_to_come(share)
+        queued = QUEUED_CHUNKS if share.steady and len(self._shares) <= 1 and not self._more_to_come(share) else 0
         fitting = [
             place
             for place in self.places
-            if place.ready and share.may_use(place) and place.load < place.width + alone * place.width * QUEUED_CHUNKS
+            if place.ready and share.may_use(place) and place.load < place.width * (1 + queued * place.steady)
         ]
         return min(fitting, key=lambda place: place.load / place.width, default=None)
 

@@ -125,8 +125,6 @@ def test_a_chunk_over_its_budget_sends_the_rest_back():
 def test_coroutines_of_a_chunk_run_at_once_and_fail_alone():
     """In input order, whoever ends first."""
     reply, values = run(jobs.fail_soon, [1, 0, 2], is_async=True)
-    _worker._state.runner.close()
-    _worker._state.runner = None
 
     assert values == [1.0, None, 0.5]
     assert [failure.offset for failure in reply.failures] == [1]

@@ -1,0 +1,7 @@
+"""Measures the library against its peers and its promises; quotes ratios of one run, never bare seconds.
+
+    python -m benchmarks [question ...] [--quick] [--repeat N] [--json FILE]
+
+One question is one module in `benchmarks/questions`: its docstring says what is asked, and its `async def
+ask(settings)` returns an `Answer`. A new file there is a new question; nothing else needs to know it.
+"""

@@ -1,0 +1,139 @@
+"""One suite over everything that can be `executor=`: our workers, our threads, anybody's executor."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import jobs
+import pytest
+
+from amorsize_async import AsyncExecutor, HookEvent, HookManager, execute, execute_async, stream_async
+
+KINDS = ["shared", "own", "thread", "thread pool", "process pool"]
+PROCESSES = ["shared", "own", "process pool"]
+
+
+@pytest.fixture
+async def where(request):
+    """Something that `executor=` takes."""
+    kind = request.param
+    if kind == "own":
+        async with AsyncExecutor(2) as executor:
+            yield executor
+    elif kind == "thread pool":
+        with ThreadPoolExecutor(2) as pool:
+            yield pool
+    elif kind == "process pool":
+        pool = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("forkserver"))
+        yield pool
+        await asyncio.to_thread(pool.shutdown)
+    else:
+        yield None if kind == "shared" else kind
+
+
+everywhere = pytest.mark.parametrize("where", KINDS, indirect=True)
+in_processes = pytest.mark.parametrize("where", PROCESSES, indirect=True)
+
+
+@everywhere
+async def test_results_are_right(where):
+    """In input order."""
+    assert await execute_async(jobs.square, range(1000), executor=where) == [n * n for n in range(1000)]
+    assert await execute_async(jobs.square, [], executor=where) == []
+
+
+@everywhere
+async def test_streams_are_right(where):
+    """From an iterator, with a window."""
+    values = [v async for v in stream_async(jobs.square, iter(range(500)), executor=where, buffersize=20, n_jobs=2)]
+
+    assert values == [n * n for n in range(500)]
+
+
+@everywhere
+async def test_failures_have_their_index(where):
+    """And the exception its type."""
+    with pytest.raises(ZeroDivisionError) as caught:
+        await execute_async(jobs.divide, [1, 2, 0], executor=where)
+
+    assert caught.value.__notes__ == ["amorsize_async: raised for item 2"]
+
+
+@everywhere
+async def test_coroutine_functions_run(where):
+    """On a loop where they are."""
+    assert await execute_async(jobs.square_soon, range(50), executor=where) == [n * n for n in range(50)]
+
+
+@everywhere
+async def test_all_seven_events_tell_the_same_story(where):
+    """PRE first, POST last, a start before a worker's first chunk, sizes that add up."""
+    hooks, seen = HookManager(), []
+    for event in HookEvent:
+        hooks.register(event, seen.append, mode="inline")
+    await execute_async(jobs.divide, [1, 2, 0] * 20, executor=where, hooks=hooks, return_exceptions=True, n_jobs=2)
+    names = [ctx.event.name for ctx in seen]
+
+    assert (names[0], names[-1]) == ("PRE_EXECUTE", "POST_EXECUTE")
+    assert names.count("ON_ERROR") == 20
+    assert names.count("ON_WORKER_START") == names.count("ON_WORKER_END") >= 1
+    assert sum(ctx.chunk_size for ctx in seen if ctx.event is HookEvent.ON_CHUNK_COMPLETE) == 60
+    assert [ctx.sequence for ctx in seen] == list(range(len(seen)))
+    assert [ctx.percent_complete for ctx in seen if ctx.event is HookEvent.ON_PROGRESS].count(100.0) == 1
+
+
+@in_processes
+async def test_work_is_never_done_in_this_process(where):
+    """Unless threads were asked for."""
+    assert os.getpid() not in await execute_async(jobs.pid_of, range(20), executor=where)
+
+
+@pytest.mark.parametrize("where", ["thread", "thread pool"], indirect=True)
+async def test_threads_share_our_memory(where):
+    """Nothing is pickled: the item itself comes back."""
+    marker = object()
+
+    assert await execute_async(lambda item: item, [marker], executor=where) == [marker]
+
+
+@everywhere
+async def test_the_report_names_what_it_ran_on(where):
+    """And what it measured there."""
+    _, report = await execute_async(jobs.spin, [0.002] * 30, executor=where, return_report=True, n_jobs=2)
+
+    assert report.items == 30
+    assert report.work_seconds >= 0.05
+
+
+@pytest.mark.parametrize("where", ["process pool"], indirect=True)
+async def test_somebody_elses_broken_pool_is_reported(where):
+    """It is theirs to replace."""
+    from amorsize_async.errors import WorkerCrashedError
+
+    with pytest.raises(WorkerCrashedError, match="died"):
+        await execute_async(jobs.die, [1], executor=where)
+
+
+def test_execute_works_without_a_loop():
+    """For scripts."""
+    assert execute(jobs.square, range(10)) == [n * n for n in range(10)]
+    values, report = execute(jobs.square, [2], return_report=True)
+    assert (values, report.items) == ([4], 1)
+
+
+async def test_execute_works_inside_a_running_loop():
+    """For notebooks: on another loop in another thread."""
+    assert execute(jobs.square, range(10)) == [n * n for n in range(10)]
+    with pytest.raises(ZeroDivisionError):
+        execute(jobs.divide, [0])
+
+
+async def test_execute_uses_an_executor_on_its_own_loop():
+    """From another thread; on its own thread it would block it for ever, and says so."""
+    async with AsyncExecutor(1) as executor:
+        assert await asyncio.to_thread(execute, jobs.square, [3], executor=executor) == [9]
+        with pytest.raises(RuntimeError, match="would block the loop"):
+            execute(jobs.square, [3], executor=executor)

@@ -1,0 +1,170 @@
+"""Cancelling a call stops its work within the grace, wherever it stands, and harms nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+
+import anyio
+import jobs
+import pytest
+
+from amorsize_async import AsyncExecutor, HookEvent, HookManager
+
+
+async def running(executor, count=1):
+    """Wait until so many chunks are in workers."""
+    async with asyncio.timeout(10):
+        while executor.statistics().chunks < count:
+            await asyncio.sleep(0.001)
+
+
+async def test_a_time_limit_stops_items_that_run(executor):
+    """An hour's nap is killed; the limit is asyncio's."""
+    began = time.perf_counter()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await executor.execute(jobs.nap, [3600.0, 3600.0])
+
+    assert time.perf_counter() - began < 2.0
+    assert executor.statistics().chunks == 0
+
+
+async def test_an_anyio_scope_cancels_too(executor):
+    """Clean-up is not cancelled again at every turn of the loop."""
+    with anyio.move_on_after(0.2) as scope:
+        await executor.execute(jobs.nap, [3600.0])
+
+    assert scope.cancelled_caught
+    assert executor.statistics().chunks == 0
+
+
+async def test_short_items_end_in_the_grace_and_their_workers_live(executor):
+    """Only what outlives the grace is killed."""
+    workers = set(executor.statistics().workers)
+    task = asyncio.ensure_future(executor.execute(jobs.nap, [0.01] * 1000))
+    await running(executor)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert set(executor.statistics().workers) == workers
+    assert await executor.execute(jobs.square, [3]) == [9]
+
+
+async def test_a_cancelled_call_harms_no_other(executor):
+    """Its worker is killed, the other call's is not."""
+    patient = asyncio.ensure_future(executor.execute(jobs.nap, [0.5], n_jobs=1))
+    await running(executor)
+    doomed = asyncio.ensure_future(executor.execute(jobs.nap, [3600.0], n_jobs=1))
+    await running(executor, 2)
+    doomed.cancel()
+
+    assert await patient == [0.5]
+    assert executor.statistics().lost == 0
+
+
+async def test_cancelling_twice_still_cleans_up(executor):
+    """The second cancellation comes while the first is being obeyed."""
+    task = asyncio.ensure_future(executor.execute(jobs.nap, [3600.0]))
+    await running(executor)
+    task.cancel()
+    await asyncio.sleep(0.02)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert executor.statistics().chunks == 0
+
+
+async def test_cancelling_balances_the_tasks_count(executor):
+    """A scope around the call can tell its own cancellation from others."""
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await executor.execute(jobs.nap, [3600.0])
+
+    assert asyncio.current_task().cancelling() == 0
+
+
+@pytest.mark.parametrize("turns", range(0, 60, 3))
+async def test_a_call_can_be_cancelled_at_any_turn_of_the_loop(turns):
+    """While the pool starts, while hooks run, while chunks are out, while it ends."""
+    hooks = HookManager()
+    hooks.register(HookEvent.PRE_EXECUTE, lambda _: None)
+    async with AsyncExecutor(2) as executor:
+        task = asyncio.ensure_future(executor.execute(jobs.identity, iter(range(200)), hooks=hooks))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+        assert executor.statistics().chunks == executor.statistics().queued == 0
+        assert await executor.execute(jobs.square, [3]) == [9]
+
+
+async def test_a_call_can_be_cancelled_while_workers_start():
+    """The start is given up with the executor."""
+    executor = AsyncExecutor(2, start_method="spawn", initializer=jobs.nap, initargs=(3600,))
+    task = asyncio.ensure_future(executor.start())
+    await asyncio.sleep(0.3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert executor.statistics().closed
+
+
+async def test_closing_lets_calls_end_within_the_drain(executor):
+    """And refuses new ones."""
+    call = asyncio.ensure_future(executor.execute(jobs.nap, [0.3] * 2))
+    await running(executor)
+    await executor.aclose(drain=10.0)
+
+    assert await call == [0.3] * 2
+
+
+async def test_closing_stops_calls_that_outlive_the_drain(executor):
+    """They raise ExecutorClosedError."""
+    call = asyncio.ensure_future(executor.execute(jobs.nap, [3600.0] * 4))
+    await running(executor)
+    began = time.perf_counter()
+    await executor.aclose(drain=0.1)
+    results = await asyncio.gather(call, return_exceptions=True)
+
+    assert type(results[0]).__name__ == "ExecutorClosedError"
+    assert time.perf_counter() - began < 5.0
+
+
+async def test_a_generator_that_hangs_does_not_hold_a_cancelled_call(executor):
+    """Its thread is left behind until the generator returns, which it does here."""
+    began = time.perf_counter()
+
+    def hanging():
+        yield 1
+        time.sleep(1.0)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await executor.execute(jobs.square, hanging())
+
+    assert time.perf_counter() - began < 0.9
+
+
+async def test_an_async_generator_is_closed_when_the_call_is_cancelled(executor):
+    """In the task that reads it."""
+    closed = []
+
+    async def endless():
+        try:
+            for n in itertools.count():
+                await asyncio.sleep(0.001)
+                yield n
+        finally:
+            closed.append(True)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await executor.execute(jobs.square, endless())
+
+    assert closed == [True]

@@ -1,0 +1,118 @@
+"""The event loop stays free, whoever blocks; calls share workers fairly. Bounds are generous: machines are shared."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+
+import jobs
+import pytest
+
+from amorsize_async import AsyncExecutor, execute_async
+
+
+@asynccontextmanager
+async def lag_of_the_loop():
+    """Collect how late a 1 ms ticker comes, in seconds."""
+    lags: list[float] = []
+
+    async def tick():
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(0.001)
+            lags.append(time.perf_counter() - began - 0.001)
+
+    ticker = asyncio.ensure_future(tick())
+    yield lags
+    ticker.cancel()
+
+
+async def test_a_generator_that_blocks_does_not_block_the_loop(executor):
+    """It is pulled in a thread."""
+
+    def slow():
+        yield 1
+        time.sleep(1.0)
+        yield 2
+
+    async with lag_of_the_loop() as lags:
+        assert await executor.execute(jobs.square, slow()) == [1, 4]
+
+    assert max(lags) < 0.05
+
+
+async def test_starting_workers_does_not_block_the_loop(start_method):
+    """Processes are started in threads."""
+    async with lag_of_the_loop() as lags, AsyncExecutor(4, start_method=start_method):
+        pass
+
+    assert max(lags) < 0.1
+
+
+async def test_items_from_a_slow_generator_are_not_held_back(executor):
+    """A chunk does not wait until it is full: each result is there before the next item is."""
+    given, order = asyncio.Queue(), []
+
+    async def on_demand():
+        for n in range(5):
+            await given.get()
+            order.append(f"item {n}")
+            yield n
+
+    async with executor.stream(jobs.identity, on_demand()) as results:
+        for n in range(5):
+            given.put_nowait(None)
+            assert await anext(results) == n
+            order.append(f"result {n}")
+
+    assert order == [f"{what} {n}" for n in range(5) for what in ("item", "result")]
+
+
+async def test_a_small_call_beside_a_huge_one_waits_for_about_a_chunk():
+    """10 items of 2 ms beside 100,000 of them, on the same two workers."""
+    async with AsyncExecutor(2) as executor:
+        huge = asyncio.ensure_future(executor.execute(jobs.nap, [0.002] * 100_000))
+        await asyncio.sleep(1.0)  # the job itself: the huge call has settled at full chunks
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            await executor.execute(jobs.nap, [0.002] * 10)
+            times.append(time.perf_counter() - began)
+        huge.cancel()
+        await asyncio.wait([huge])
+
+    assert sorted(times)[2] < 0.3
+
+
+async def test_equal_calls_get_equal_shares():
+    """Two calls of the same work on the same workers end at about the same time."""
+    async with AsyncExecutor(2) as executor:
+        ends = {}
+
+        async def call(name):
+            await executor.execute(jobs.nap, [0.002] * 400)
+            ends[name] = time.perf_counter()
+
+        began = time.perf_counter()
+        await asyncio.gather(call("a"), call("b"))
+
+    assert abs(ends["a"] - ends["b"]) < 0.4 * (max(ends.values()) - began)
+
+
+async def test_several_loops_in_several_threads_work_at_once():
+    """Each loop has its shared executor."""
+
+    def in_a_thread(n):
+        return asyncio.run(execute_async(jobs.square, range(n, n + 50)))
+
+    results = await asyncio.gather(*(asyncio.to_thread(in_a_thread, n) for n in range(4)))
+
+    assert results == [[i * i for i in range(n, n + 50)] for n in range(4)]
+
+
+@pytest.mark.parametrize("rounds", [3])
+def test_a_loop_after_another_gets_an_executor_of_its_own(rounds):
+    """`asyncio.run` again and again; each closes what it opened."""
+    for n in range(rounds):
+        assert asyncio.run(execute_async(jobs.square, [n])) == [n * n]
