@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from contextvars import copy_context
 from typing import Any, Literal, TypeVar, Unpack, overload
 
-from ._call import Call, CallOptions, Engine, Hooks, StreamOptions, collect, open_stream
+from ._call import Call, CallOptions, Engine, Hooks, StreamOptions, collect, configured_managers, open_stream
 from ._chunking import CostMemory
 from ._results import ResultStream
 from ._system import usable_cpus
@@ -287,12 +287,13 @@ async def _engine(executor: AnyExecutor, n_jobs: int | None) -> Engine:
     if isinstance(executor, AsyncExecutor):
         return executor.engine()
     width = usable_cpus() if n_jobs is None else n_jobs
+    managers = await configured_managers()
     if isinstance(executor, concurrent.futures.Executor):
         pool = ForeignPool(executor, width)
         await pool.warm()
-        return Engine(pool, CostMemory())
+        return Engine(pool, CostMemory(), managers)
     pool = open_threads(width)
-    return Engine(pool, CostMemory(), close=pool.aclose)
+    return Engine(pool, CostMemory(), managers, close=pool.aclose)
 
 
 # ── running without a loop ───────────────────────────────────────────────────────────────────────────────────────────

@@ -16,6 +16,7 @@ import anyio
 
 from . import _payload
 from ._chunking import ChunkSizer, CostMemory
+from ._configured_hooks import configured_hooks
 from ._payload import PackedFunction
 from ._results import Collector, Outlet, ResultStream, Sink
 from ._run import Run, RunOptions
@@ -24,7 +25,7 @@ from .backends import Pool
 from .hooks import HookManager
 from .report import Report
 
-__all__ = ("Call", "CallOptions", "Engine", "Hooks", "StreamOptions", "checked_managers", "checked_number", "collect", "open_stream")
+__all__ = ("Call", "CallOptions", "Engine", "Hooks", "StreamOptions", "checked_managers", "checked_number", "collect", "configured_managers", "open_stream")
 
 Hooks = HookManager | Sequence[HookManager] | None
 Data = Iterable[Any] | AsyncIterable[Any]
@@ -119,6 +120,11 @@ def checked_managers(hooks: Hooks) -> tuple[HookManager, ...]:
                 f"hooks contains a {type(manager).__name__}; pass a HookManager (register the callback on it) or several"
             )
     return tuple(dict.fromkeys(managers))
+
+
+async def configured_managers() -> tuple[HookManager, ...]:
+    """The hooks that the environment or pyproject.toml name, read in a thread; see `configured_hooks`."""
+    return tuple(await anyio.to_thread.run_sync(configured_hooks))
 
 
 async def collect(engine: Engine, call: Call) -> tuple[list[Any], Report]:

@@ -170,7 +170,7 @@ class Run:
             began = time.monotonic()
             place = await self._place()
             self._waited("workers", began)
-            batch = self._next_batch() if self._failed_at is None else None
+            batch = self._next_batch()
             if batch is None:
                 self._pool.give_back(place, self._share)
                 return
@@ -186,6 +186,9 @@ class Run:
         return ready
 
     def _next_batch(self) -> Batch | None:
+        """The next items, as many as seem right now; None if there are none, or none are wanted any more."""
+        if self._failed_at is not None:
+            return None
         start = self._source.taken
         items = self._source.take(self._size())
         if not len(items):

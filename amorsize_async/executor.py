@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
 
 from . import _payload
-from ._call import Call, CallOptions, Engine, Hooks, StreamOptions, checked_managers, checked_number, collect, open_stream
+from ._call import Call, CallOptions, Engine, Hooks, StreamOptions, checked_managers, checked_number, collect, configured_managers, open_stream
 from ._chunking import CostMemory
 from ._payload import Applied, AppliedAsync
 from ._results import ResultStream
@@ -98,7 +98,7 @@ class AsyncExecutor:
 
     async def start(self) -> Self:
         """Start all workers and wait until they are there; raises WorkerStartError. `async with` does this."""
-        pool = self._open_lazily()
+        pool = await self._open()
         try:
             await pool.start_all()
         except BaseException:
@@ -281,9 +281,11 @@ class AsyncExecutor:
         self._refuse_other_loop()
         return Engine(self._pool, self._costs, self._managers, self._cancel_grace)
 
-    def _open_lazily(self) -> LocalPool:
+    async def _open(self) -> LocalPool:
         """Bind to the running loop; workers then start as they are needed."""
-        if self._pool is None:
+        configured = () if self._pool is not None else await configured_managers()
+        if self._pool is None:  # still: another call may have been first
+            self._managers = (*configured, *self._managers)
             self._loop = asyncio.get_running_loop()
             self._pool = LocalPool(self._n_jobs, self._settings)
         self._refuse_other_loop()
@@ -341,11 +343,12 @@ async def shared_executor(n_jobs: int | None) -> AsyncExecutor:
     if loop not in _shared:
         _bury_closed_loops()
         executor = AsyncExecutor()
-        executor._open_lazily()  # noqa: SLF001 - the module's own class
         closing = _closed_with_the_loop(loop, executor)
-        await anext(closing)
+        # In place before the first wait, so that calls that begin meanwhile find it.
         _shared[loop] = (executor, closing)
+        await anext(closing)
     executor = _shared[loop][0]
+    await executor._open()  # noqa: SLF001 - the module's own class
     executor._grow(n_jobs)  # noqa: SLF001
     return executor
 

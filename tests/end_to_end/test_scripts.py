@@ -1,0 +1,190 @@
+"""Whole programs in processes of their own: scripts without a guard, `python -c`, stdin, Ctrl-C, SIGKILL, exit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+SCRIPT = """
+import asyncio
+from amorsize_async import execute_async
+
+class Point:
+    def __init__(self, x): self.x = x
+
+def move(point):
+    return Point(point.x + 1)
+
+points = asyncio.run(execute_async(move, [Point(1), Point(2)]))
+assert [type(point) is Point for point in points] == [True, True]
+print([point.x for point in points])
+"""
+
+
+def run(*command, stdin=None, **options):
+    """Run a program to its end; it gets a minute."""
+    return subprocess.run(
+        [sys.executable, *command], input=stdin, capture_output=True, text=True, timeout=60, check=False, **options
+    )
+
+
+def test_a_script_without_a_guard_works(tmp_path):
+    """Its main module is not imported again in the workers."""
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    done = run(path)
+
+    assert (done.stdout, done.stderr, done.returncode) == ("[2, 3]\n", "", 0)
+
+
+def test_a_program_on_the_command_line_works():
+    """`python -c`, with a lambda."""
+    done = run("-c", "from amorsize_async import execute; print(execute(lambda x: x * 2, [1, 2]))")
+
+    assert (done.stdout, done.stderr, done.returncode) == ("[2, 4]\n", "", 0)
+
+
+def test_a_program_on_standard_input_works():
+    """As a REPL would send it."""
+    done = run("-", stdin=SCRIPT)
+
+    assert (done.stdout, done.stderr, done.returncode) == ("[2, 3]\n", "", 0)
+
+
+def test_a_module_run_with_dash_m_works(tmp_path):
+    """In a package, too."""
+    package = tmp_path / "app"
+    package.mkdir()
+    (package / "__main__.py").write_text(SCRIPT)
+    done = run("-m", "app", cwd=tmp_path)
+
+    assert (done.stdout, done.stderr, done.returncode) == ("[2, 3]\n", "", 0)
+
+
+def test_importing_the_package_is_quick():
+    """Under 120 ms for everything it exports, beyond a bare interpreter; the median of five."""
+    code = "import time; began = time.perf_counter(); from amorsize_async import *; print(time.perf_counter() - began)"
+    times = sorted(float(run("-c", code).stdout) for _ in range(5))
+
+    # Four times the promise: a loaded machine is slower, a heavy import would be slower still.
+    assert times[2] < 0.48
+
+
+def test_importing_the_package_alone_imports_nothing_else():
+    """Names come on first use, so that a worker pays for none of them."""
+    code = "import amorsize_async, sys; print([m for m in ('anyio', 'asyncio', 'uvloop') if m in sys.modules])"
+
+    assert run("-c", code).stdout == "[]\n"
+
+
+def test_an_executor_left_open_does_not_hold_the_exit():
+    """Exit code kept, nothing printed."""
+    code = """
+import asyncio
+from amorsize_async import AsyncExecutor
+async def main():
+    executor = AsyncExecutor(2)
+    await executor.start()
+    print(await executor.execute(str, [1]))
+asyncio.run(main())
+raise SystemExit(3)
+"""
+    began = time.monotonic()
+    done = run("-c", code)
+
+    assert (done.stdout, done.stderr, done.returncode) == ("['1']\n", "", 3)
+    assert time.monotonic() - began < 10
+
+
+BUSY = """
+import asyncio, sys, time
+from amorsize_async import execute_async, HookManager, HookEvent
+hooks = HookManager()
+@hooks.on(HookEvent.ON_WORKER_START, mode="inline")
+def started(ctx):
+    print(ctx.worker_id, flush=True)
+def nap(seconds):
+    time.sleep(seconds)
+asyncio.run(execute_async(nap, [3600.0] * 4, n_jobs=2, hooks=hooks))
+"""
+
+
+def start_busy(tmp_path):
+    """A program with two workers that nap, in a session of its own; its stderr goes to a file."""
+    log = tmp_path / "stderr"
+    with log.open("w") as stderr:
+        program = subprocess.Popen(
+            [sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True
+        )
+    workers = [psutil.Process(int(program.stdout.readline())) for _ in range(2)]
+    return program, workers, log
+
+
+def runs(process):
+    """Whether a process runs; an orphan that nobody reaps stays as a zombie where PID 1 is no real init."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def ended(program, workers, within):
+    """Whether the workers are gone in time; the program is reaped, and what is left is killed."""
+    deadline = time.monotonic() + within
+    while (alive := [worker for worker in workers if runs(worker)]) and time.monotonic() < deadline:
+        time.sleep(0.01)  # nobody tells when an orphan dies
+    for process in alive:
+        process.kill()
+    program.stdout.close()
+    program.wait(10)
+    return not alive
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_ends_the_program_and_its_workers_quietly(tmp_path):
+    """One traceback, no line from a worker, within seconds."""
+    program, workers, log = start_busy(tmp_path)
+    began = time.monotonic()
+    os.killpg(program.pid, signal.SIGINT)
+    program.wait(20)
+    elapsed = time.monotonic() - began
+
+    assert ended(program, workers, within=2.0)
+    assert elapsed < 5.0
+    # asyncio.run raises KeyboardInterrupt in place of the CancelledError: the two tracebacks are one chain.
+    assert log.read_text().count("Traceback") == log.read_text().count("During handling") + 1
+    assert log.read_text().endswith("KeyboardInterrupt\n")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's help is asked for on Linux only")
+@pytest.mark.leaks_file  # multiprocessing's own folder for the fork server's socket: nobody is left to remove it
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_workers_die_with_their_parent(tmp_path, how):
+    """Whatever kills it, however busy they are."""
+    program, workers, _ = start_busy(tmp_path)
+    os.kill(program.pid, how)
+
+    assert ended(program, workers, within=1.0)
+
+
+def test_hooks_named_in_the_environment_get_every_run(tmp_path):
+    """Persistent hooks: looked up by name."""
+    (tmp_path / "my_hooks.py").write_text(
+        "from amorsize_async import HookManager, HookEvent\n"
+        "def factory():\n"
+        "    hooks = HookManager()\n"
+        "    hooks.register(HookEvent.POST_EXECUTE, lambda ctx: print('saw', ctx.items_completed), mode='inline')\n"
+        "    return hooks\n"
+    )
+    code = "from amorsize_async import execute; execute(str, [1, 2, 3])"
+    done = run("-c", code, cwd=tmp_path, env={**os.environ, "AMORSIZE_HOOKS": "my_hooks:factory"})
+
+    assert (done.stdout, done.stderr) == ("saw 3\n", "")
+
+
