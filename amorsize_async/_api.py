@@ -160,7 +160,9 @@ def stream_async(
     executor: AnyExecutor = None,
     return_exceptions: bool = False,
 ) -> ResultStream[Any]:
-    """Run `fn` over `data` and give the results while it runs: `async with stream_async(fn, data) as results: ...`.
+    """Run `fn` over `data` and give each result while the rest is still running.
+
+    Best as `async with stream_async(fn, data) as results: async for value in results: ...`.
 
     Args:
         ordered: results in input order; False: as they complete (`.enumerate()` tells which is which).
@@ -276,9 +278,7 @@ def _checked_executor(executor: AnyExecutor) -> AnyExecutor:
     if executor is None or executor == "thread" or isinstance(executor, AsyncExecutor | concurrent.futures.Executor):
         return executor
     given = repr(executor) if isinstance(executor, str) else f"a {type(executor).__name__}"
-    raise TypeError(
-        f"executor is {given}; pass None, 'thread', an AsyncExecutor or a concurrent.futures.Executor"
-    )
+    raise TypeError(f"executor is {given}; pass None, 'thread', an AsyncExecutor or a concurrent.futures.Executor")
 
 
 async def _engine(executor: AnyExecutor, n_jobs: int | None) -> Engine:

@@ -25,11 +25,21 @@ from .backends import Pool
 from .hooks import HookManager
 from .report import Report
 
-__all__ = ("Call", "CallOptions", "Engine", "Hooks", "StreamOptions", "checked_managers", "checked_number", "collect", "configured_managers", "open_stream")
+__all__ = (
+    "Call",
+    "CallOptions",
+    "Engine",
+    "Hooks",
+    "StreamOptions",
+    "checked_managers",
+    "checked_number",
+    "collect",
+    "configured_managers",
+    "open_stream",
+)
 
 Hooks = HookManager | Sequence[HookManager] | None
 Data = Iterable[Any] | AsyncIterable[Any]
-
 
 
 class CallOptions(TypedDict, total=False):
@@ -106,7 +116,9 @@ def checked_number(name: str, value: float | None, least: float = 1, *, whole: b
         return
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         kind = "whole number" if whole else "number"
-        raise TypeError(f"{name} is a {type(value).__name__}; pass a {kind} of at least {least}, or None to decide here")
+        raise TypeError(
+            f"{name} is a {type(value).__name__}; pass a {kind} of at least {least}, or None to decide here"
+        )
     if math.isnan(value) or value < least:
         raise ValueError(f"{name}={value} is too small; pass at least {least}, or None to let it be decided here")
 
@@ -117,7 +129,7 @@ def checked_managers(hooks: Hooks) -> tuple[HookManager, ...]:
     for manager in managers:
         if not isinstance(manager, HookManager):
             raise TypeError(
-                f"hooks contains a {type(manager).__name__}; pass a HookManager (register the callback on it) or several"
+                f"hooks contains a {type(manager).__name__}; pass HookManagers and register callbacks on them"
             )
     return tuple(dict.fromkeys(managers))
 
@@ -184,4 +196,12 @@ def _run(engine: Engine, call: Call, function: PackedFunction, sink: Sink, most:
     )
     options = RunOptions(call.n_jobs, call.return_exceptions, engine.cancel_grace)
     managers = tuple(dict.fromkeys((*engine.managers, *call.managers)))
-    return Run(function, open_source(call.data), engine.pool, sink, sizer, options, managers)
+    return Run(
+        function,
+        open_source(call.data),
+        pool=engine.pool,
+        sink=sink,
+        sizer=sizer,
+        options=options,
+        managers=managers,
+    )

@@ -99,7 +99,7 @@ class ChunkSizer:
         self.most = most
         self.costs = costs
         self.is_async = is_async
-        self._largest = 0 if costs is None else self._ideal(None)
+        self._largest = 0 if costs is None else self._ideal(costs, None)
 
     def __repr__(self) -> str:
         return f"<ChunkSizer n_jobs={self.n_jobs} chunksize={self.chunksize} costs={self.costs}>"
@@ -110,7 +110,7 @@ class ChunkSizer:
             return self.chunksize
         if self.costs is None:
             return self._first(remaining)
-        return max(1, min(self._ideal(remaining), MAX_GROWTH * max(1, self._largest)))
+        return max(1, min(self._ideal(self.costs, remaining), MAX_GROWTH * max(1, self._largest)))
 
     def _first(self, remaining: int | None) -> int:
         """The size while nothing is known: one item, which costs little if it is heavy; coroutines wait together."""
@@ -146,17 +146,16 @@ class ChunkSizer:
             PIPE_SECONDS + seen.overhead_seconds,
         )
 
-    def _ideal(self, remaining: int | None) -> int:
-        assert self.costs is not None
-        item = max(self.costs.item_seconds, 1e-9)
-        floor = math.ceil(self.n_jobs * self.costs.chunk_overhead / item)
+    def _ideal(self, costs: Costs, remaining: int | None) -> int:
+        item = max(costs.item_seconds, 1e-9)
+        floor = math.ceil(self.n_jobs * costs.chunk_overhead / item)
         wanted = TARGET_SECONDS / item
         if remaining is not None:
             # A tail of ever smaller chunks evens out plain items; coroutines that wait together gain nothing from it.
             wanted = min(wanted, math.ceil(remaining / self.n_jobs) if self.is_async else remaining / (2 * self.n_jobs))
         caps = [
-            MAX_CHUNK_BYTES / max(self.costs.item_bytes, 1e-9),
-            LOOP_SECONDS / max(self.costs.item_transfer, 1e-12),
+            MAX_CHUNK_BYTES / max(costs.item_bytes, 1e-9),
+            LOOP_SECONDS / max(costs.item_transfer, 1e-12),
             MAX_CONCURRENT if self.is_async else math.inf,
             self.most or math.inf,
         ]

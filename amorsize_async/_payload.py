@@ -188,7 +188,7 @@ def is_coroutine_function(fn: Any) -> bool:
 
     while isinstance(fn, partial):
         fn = fn.func
-    return iscoroutinefunction(fn) or iscoroutinefunction(getattr(type(fn), "__call__", None))
+    return iscoroutinefunction(fn) or (callable(fn) and iscoroutinefunction(type(fn).__call__))
 
 
 class Applied:

@@ -159,7 +159,7 @@ class ResultStream(Generic[R]):
     A bare `async for` does too; leaving it early stops the work when the stream is garbage collected, which
     `async with` and `aclose` do not wait for. One consumer at a time. `report` is there when the stream has ended.
 
-    The work runs in a task that the stream owns, so no task group is ever open while the consumer's code runs (PEP 789).
+    The work runs in a task that the stream owns, so no task group is open while the consumer's code runs (PEP 789).
     """
 
     def __init__(self, outlet: Outlet, drive: Callable[[], Coroutine[Any, Any, Report]], context: Context) -> None:
@@ -209,6 +209,7 @@ class ResultStream(Generic[R]):
     async def aclose(self) -> None:
         """Stop the work, if any is left, and wait until it has stopped; safe to call again."""
         self._closed = True
+        self._piece, self._next = [], 0
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -231,6 +232,8 @@ class ResultStream(Generic[R]):
         """Wait for the next piece that is not empty; raises what the run raised, or StopAsyncIteration at the end."""
         if self._waiting:
             raise RuntimeError("two tasks iterate over one ResultStream; give each consumer a stream of its own")
+        if self._closed:
+            raise StopAsyncIteration
         self._begin()
         self._waiting = True
         try:
@@ -251,7 +254,7 @@ class ResultStream(Generic[R]):
     def _finish(self) -> None:
         if self._task is not None and not self._task.cancelled():
             self._task.result()
-        elif not self._closed:
+        else:
             raise ExecutorClosedError("the work of this stream was cancelled from outside before it was done")
         raise StopAsyncIteration
 

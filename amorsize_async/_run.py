@@ -22,8 +22,8 @@ from ._chunking import ChunkSizer, Observation
 from ._narrator import Narrator
 from ._payload import PackedFunction
 from ._results import Sink
-from ._shielding import finish
 from ._sharing import Share
+from ._shielding import finish
 from ._source import Source
 from ._system import exit_reason
 from ._wire import Batch, FailedItem, job_for, opened, suspects
@@ -72,6 +72,7 @@ class Run:
         self,
         function: PackedFunction,
         source: Source,
+        *,
         pool: Pool,
         sink: Sink,
         sizer: ChunkSizer,

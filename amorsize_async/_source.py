@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from .errors import InputError
 
-__all__ = ("AsyncSource", "Source", "SlicedSource", "ThreadSource", "open_source")
+__all__ = ("AsyncSource", "SlicedSource", "Source", "ThreadSource", "open_source")
 
 PATIENCE = 0.005
 # Seconds to wait for a fuller chunk once one item is there: a slow input should not starve the workers, and a fast one
@@ -225,7 +225,7 @@ class ThreadSource(_Buffered):
             self._loop.call_soon_threadsafe(event.set)
 
     async def aclose(self) -> None:
-        """Stop the thread. One that is stuck in the iterator is left behind: it ends, and closes it, when it returns."""
+        """Stop the thread. One that is stuck in the iterator is left behind: it ends when that returns."""
         with self._room:
             self._closed = True
             self._room.notify()

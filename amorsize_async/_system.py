@@ -47,7 +47,7 @@ def _cgroup_folders(root: Path, own: Path) -> list[Path]:
     """The folders that may hold a quota for us, from our own group up to the root, in both layouts."""
     folders = [root, root / "cpu"]
     for line in _read(own).splitlines():
-        _, controllers, path = line.split(":", 2) if line.count(":") >= 2 else ("", "-", "/")
+        controllers, _, path = line.partition(":")[2].partition(":")
         if controllers == "":
             base = root
         elif "cpu" in controllers.split(","):

@@ -55,13 +55,21 @@ class FailedItem:
 
 
 def job_for(
-    batch: Batch, function: PackedFunction, *, pickled: bool, known: bool, cell: Cell, stride: int, stop: bool, budget: float
+    batch: Batch,
+    function: PackedFunction,
+    *,
+    pickled: bool,
+    known: bool,
+    cell: Cell,
+    stride: int,
+    stop: bool,
+    budget: float,
 ) -> Job:
     """The job for a batch.
 
     pickled: whether it goes to another process. known: whether the worker has the function. stride: items between two
-    looks at the cell. stop: whether the first failing item ends the chunk. budget: seconds after which the worker sends back
-    what it has.
+    looks at the cell. stop: whether the first failing item ends the chunk. budget: seconds after which the worker sends
+    back what it has.
     """
     chunk = Chunk(
         batch.start,
@@ -84,9 +92,7 @@ def _run_here(function: Callable[[Any], Any], items: Sequence[Any], chunk: Chunk
     return run_items(function, items, chunk, cell=cell)
 
 
-def opened(
-    reply: ChunkReply, batch: Batch, unsendable: dict[int, BaseException]
-) -> tuple[list[Any], list[FailedItem]]:
+def opened(reply: ChunkReply, batch: Batch, unsendable: dict[int, BaseException]) -> tuple[list[Any], list[FailedItem]]:
     """The values of a reply, None where an item failed, and the failures, by rising index."""
     values, unloadable = _values(reply)
     failures = {failure.offset: _failed(failure, batch, unsendable) for failure in reply.failures}

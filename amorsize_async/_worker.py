@@ -100,7 +100,8 @@ class ChunkReply:
     values: the parcel of results, None where an item failed; `done` of them. failures: one record each.
     seconds, cpu_seconds: wall and CPU time inside the function. bytes_in, bytes_out: sizes of the parcels.
     peak_rss: the most memory the process has held, bytes. pid: who ran it.
-    packed: whether the values are pickled. refused: why nothing was run: "" (it was), "function" (not in the cache), "items" (do not unpickle whole).
+    packed: whether the values are pickled. refused: why nothing was run: "" (it was), "function" (not in the cache),
+    "items" (do not unpickle whole).
     """
 
     values: Any
@@ -282,9 +283,7 @@ def run_items(
     began, cpu_began = time.perf_counter(), time.thread_time()
     values, failures = loop(function, items, chunk, skip or {}, cell)
     seconds, cpu_seconds = time.perf_counter() - began, time.thread_time() - cpu_began
-    return ChunkReply(
-        values, len(values), tuple(failures), seconds, cpu_seconds, peak_rss=_peak_rss(), pid=os.getpid()
-    )
+    return ChunkReply(values, len(values), tuple(failures), seconds, cpu_seconds, peak_rss=_peak_rss(), pid=os.getpid())
 
 
 def _run_plain(

@@ -94,7 +94,7 @@ class ExecutorClosedError(AmorsizeError, RuntimeError):
     """The executor is closed, was never opened, or belongs to another event loop."""
 
 
-class RemoteTraceback(AmorsizeError):
+class RemoteTraceback(AmorsizeError):  # noqa: N818 - the name that concurrent.futures gives it; it is no error
     """The traceback as the worker saw it, as text; the `__cause__` of the exception that came from there."""
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 __all__ = (
     "AsyncHookCallback",
@@ -37,8 +37,9 @@ class HookEvent(Enum):
     ON_PROGRESS = "on_progress"
     """The numbers moved. While a hook is busy the newest replaces the one that waits; the last is always delivered."""
 
-    # Members are singletons. Enum's own hash is Python code, four times as slow in every dictionary look-up.
-    __hash__ = object.__hash__
+    if not TYPE_CHECKING:  # to a type checker an attribute without a type would be an eighth member
+        # Members are singletons. Enum's own hash is Python code, four times as slow in every dictionary look-up.
+        __hash__ = object.__hash__
 
 
 Status: TypeAlias = Literal["running", "ok", "error", "cancelled"]

@@ -1,7 +1,7 @@
 """`AsyncExecutor`: a warm pool of workers with defaults, for a whole application; it holds no task and no scope.
 
-    async with AsyncExecutor() as executor:
-        results = await executor.execute(fn, data)
+async with AsyncExecutor() as executor:
+results = await executor.execute(fn, data)
 """
 
 from __future__ import annotations
@@ -14,14 +14,25 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
 
 from . import _payload
-from ._call import Call, CallOptions, Engine, Hooks, StreamOptions, checked_managers, checked_number, collect, configured_managers, open_stream
+from ._call import (
+    Call,
+    CallOptions,
+    Engine,
+    Hooks,
+    StreamOptions,
+    checked_managers,
+    checked_number,
+    collect,
+    configured_managers,
+    open_stream,
+)
 from ._chunking import CostMemory
 from ._payload import Applied, AppliedAsync
 from ._results import ResultStream
 from ._system import default_start_method, usable_cpus
 from ._worker import Setup
 from .backends import LocalPool, SlotSettings
-from .errors import ExecutorClosedError, UnpicklableError
+from .errors import ExecutorClosedError
 from .report import Report
 
 __all__ = ("AsyncExecutor", "ExecutorStatistics", "shared_executor")
@@ -276,6 +287,7 @@ class AsyncExecutor:
         return self._loop
 
     def engine(self) -> Engine:
+        """What a call on this executor runs on; raises ExecutorClosedError before the start and on another loop."""
         if self._pool is None:
             raise ExecutorClosedError("the executor was not started; use `async with executor:` or await its start()")
         self._refuse_other_loop()
@@ -353,9 +365,7 @@ async def shared_executor(n_jobs: int | None) -> AsyncExecutor:
     return executor
 
 
-async def _closed_with_the_loop(
-    loop: asyncio.AbstractEventLoop, executor: AsyncExecutor
-) -> AsyncGenerator[None, None]:
+async def _closed_with_the_loop(loop: asyncio.AbstractEventLoop, executor: AsyncExecutor) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:

@@ -154,14 +154,14 @@ class Report:
 
     def explain(self) -> str:
         """The report in plain words, a few lines of text."""
+        busy = self.parent_seconds / max(self.elapsed, 1e-9)
         lines = [
-            f"{self.function}: {self.items:,} items, {self.failed:,} failed, in {_seconds(self.elapsed)} ({self.status})",
-            f"  work      {_seconds(self.work_seconds)} in {len(self.workers)} of {self.n_jobs} workers: "
-            f"speedup {self.speedup:.2f}, efficiency {self.efficiency:.0%}",
+            f"{self.function}: {self.items:,} items, {self.failed:,} failed, {_seconds(self.elapsed)} ({self.status})",
+            f"  work      {_seconds(self.work_seconds)} in {len(self.workers)} of {self.n_jobs} workers",
+            f"  speedup   {self.speedup:.2f}, efficiency {self.efficiency:.0%}",
             f"  chunks    {self.chunks:,}, the last of {self.chunksize:,} items",
             f"  moved     {_bytes(self.bytes_in)} to the workers, {_bytes(self.bytes_out)} back",
-            f"  loop      {_seconds(self.parent_seconds)} busy with it, {self.parent_seconds / max(self.elapsed, 1e-9):.1%}"
-            " of the time",
+            f"  loop      {_seconds(self.parent_seconds)} busy with it, {busy:.1%} of the time",
             f"  limit     {_LIMITS[self.limited_by]}",
         ]
         if self.workers_lost:

@@ -99,7 +99,7 @@ def exit_on(pair):
     return value
 
 
-class Odd(Exception):
+class OddError(Exception):
     """An exception that pickle cannot make again: its constructor needs two arguments, and it keeps one."""
 
     def __init__(self, code, reason):
@@ -108,7 +108,7 @@ class Odd(Exception):
 
 def raise_odd(item):
     """Raise an exception that does not survive pickling."""
-    raise Odd(item, "odd")
+    raise OddError(item, "odd")
 
 
 class Bomb:

@@ -233,6 +233,7 @@ def _descriptors() -> dict[int, str]:
 def _files() -> frozenset[Path]:
     """Shared memory, and temporary files where `isolate` gave them a place of their own."""
     found = set(SHARED_MEMORY.iterdir()) if SHARED_MEMORY.is_dir() else set()
+    found = {path for path in found if not path.name.startswith("joblib_")}  # never ours: another program is at work
     if MARKER in os.environ:
         found |= set(Path(tempfile.gettempdir()).iterdir())
     own = multiprocessing.current_process()._config.get("tempdir")  # removed by multiprocessing when the process ends

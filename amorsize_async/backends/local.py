@@ -11,7 +11,7 @@ import multiprocessing
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -208,7 +208,7 @@ class _Starts:
 class LocalPool(Pool):
     """Up to `n_jobs` slots, each started when it is first needed."""
 
-    name = "process"
+    name: str = "process"
 
     def __init__(self, n_jobs: int, settings: SlotSettings) -> None:
         super().__init__()
@@ -219,6 +219,7 @@ class LocalPool(Pool):
 
     @property
     def capacity(self) -> int:
+        """Workers it may have."""
         return self.n_jobs
 
     async def start_all(self) -> None:
@@ -227,6 +228,7 @@ class LocalPool(Pool):
         await asyncio.gather(*self._starts.tasks)
 
     def prepare(self, share: Share, wanted: int) -> None:
+        """Start slots so that `share` can have `wanted` of them."""
         self._start(min(share.limit, wanted))
 
     def _more_to_come(self, share: Share) -> bool:

@@ -1,7 +1,7 @@
 """Places where chunks run, and who gets the next free one; no process, thread or executor is started here.
 
-    acquire(share) ──► waits ──► _grant: least charged share, least loaded place ──► Place
-    release(place, share, seconds) ──► the share is charged, _grant again
+acquire(share) ──► waits ──► _grant: least charged share, least loaded place ──► Place
+release(place, share, seconds) ──► the share is charged, _grant again
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class Pool:
     name: what hooks and reports call it. pickles: whether functions and chunks have to be pickled for it.
     """
 
-    name = "executor"
-    pickles = True
+    name: str = "executor"
+    pickles: bool = True
 
     def __init__(self) -> None:
         self.places: list[Place] = []

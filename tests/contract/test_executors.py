@@ -7,9 +7,9 @@ import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
-import jobs
 import pytest
 
+import jobs
 from amorsize_async import AsyncExecutor, HookEvent, HookManager, execute, execute_async, stream_async
 
 KINDS = ["shared", "own", "thread", "thread pool", "process pool"]

@@ -6,9 +6,9 @@ import os
 import signal
 import threading
 
-import jobs
 import pytest
 
+import jobs
 from amorsize_async import AsyncExecutor, execute_async, stream_async
 from amorsize_async.errors import (
     ExecutorClosedError,
@@ -34,9 +34,7 @@ async def test_the_callers_exception_comes_as_itself(executor):
 
 async def test_exceptions_can_be_had_as_results(executor):
     """As in `asyncio.gather`; every item runs."""
-    results, report = await executor.execute(
-        jobs.divide, [1, 0, 2] * 50, return_exceptions=True, return_report=True
-    )
+    results, report = await executor.execute(jobs.divide, [1, 0, 2] * 50, return_exceptions=True, return_report=True)
 
     assert [type(result) for result in results] == [float, ZeroDivisionError, float] * 50
     assert (report.items, report.failed, report.status) == (150, 50, "ok")
@@ -61,6 +59,7 @@ async def test_exceptions_that_end_programs_do_not_reach_the_caller_bare(executo
     assert executor.statistics().workers == workers
 
 
+LOCK = threading.Lock()
 BAD_CALLS = {
     "fn": (lambda: execute_async(3, [1]), TypeError, "fn is a int, not a callable"),
     "data": (lambda: execute_async(jobs.square, 3), TypeError, "data is a int, not iterable"),
@@ -70,7 +69,11 @@ BAD_CALLS = {
     "hooks": (lambda: execute_async(jobs.square, [1], hooks=[print]), TypeError, "pass a HookManager"),
     "executor": (lambda: execute_async(jobs.square, [1], executor="proces"), TypeError, "executor is 'proces'"),
     "option": (lambda: execute_async(jobs.square, [1], chunk_size=2), TypeError, "unexpected keyword.*chunk_size"),
-    "unpicklable": (lambda: execute_async(threading.Lock().acquire, [1]), UnpicklableError, "fn.__self__ is a _thread.lock"),
+    "unpicklable": (
+        lambda: execute_async(LOCK.acquire, [1]),
+        UnpicklableError,
+        "fn.__self__ is a _thread.lock",
+    ),
 }
 
 

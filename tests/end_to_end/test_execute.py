@@ -8,9 +8,9 @@ import time
 from collections import Counter, deque
 from functools import partial
 
-import jobs
 import pytest
 
+import jobs
 from amorsize_async import AsyncExecutor, HookEvent, HookManager, execute_async
 
 
@@ -150,7 +150,7 @@ async def test_a_class_of_main_comes_back_as_itself(executor):
     """What travels by value is the same class again at home, so that `isinstance` and `except` work."""
     code = "class Point:\n    def __init__(self, x): self.x = x\nclass Wrong(Exception): pass\n"
     space = {"__name__": "__main__"}
-    exec(code, space)  # noqa: S102 - a class of __main__ cannot be had otherwise under pytest
+    exec(code, space)
     point, wrong = space["Point"], space["Wrong"]
 
     def move(item):

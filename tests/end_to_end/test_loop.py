@@ -6,9 +6,9 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 
-import jobs
 import pytest
 
+import jobs
 from amorsize_async import AsyncExecutor, execute_async
 
 

@@ -186,5 +186,3 @@ def test_hooks_named_in_the_environment_get_every_run(tmp_path):
     done = run("-c", code, cwd=tmp_path, env={**os.environ, "AMORSIZE_HOOKS": "my_hooks:factory"})
 
     assert (done.stdout, done.stderr) == ("saw 3\n", "")
-
-

@@ -8,16 +8,19 @@ import itertools
 import random
 import time
 
-import jobs
 import pytest
 
+import jobs
 from amorsize_async import AsyncExecutor, stream_async
 from amorsize_async.errors import InputError
 
 
-async def collected(stream):
-    """All values of a stream."""
-    return [value async for value in stream]
+async def collected(stream, into=None):
+    """All values of a stream, in a list of one's own if it may break off."""
+    values = [] if into is None else into
+    async for value in stream:
+        values.append(value)
+    return values
 
 
 async def test_an_ordered_stream_keeps_input_order_under_random_delays(executor):
@@ -114,8 +117,7 @@ async def test_results_before_a_failure_are_delivered(executor):
     """In an ordered stream all of them, then the failure at its place."""
     got = []
     with pytest.raises(ZeroDivisionError):
-        async for value in executor.stream(jobs.divide, [*range(1, 100), 0, *range(1, 50)]):
-            got.append(value)
+        await collected(executor.stream(jobs.divide, [*range(1, 100), 0, *range(1, 50)]), got)
 
     assert got == [1 / n for n in range(1, 100)]
 
@@ -129,8 +131,7 @@ async def test_results_before_a_broken_input_are_delivered(executor):
 
     got = []
     with pytest.raises(InputError, match="after 50 items"):
-        async for value in executor.stream(jobs.square, broken()):
-            got.append(value)
+        await collected(executor.stream(jobs.square, broken()), got)
 
     assert got == [n * n for n in range(50)]
 
@@ -156,10 +157,14 @@ async def test_two_consumers_of_one_stream_are_refused(executor):
 
 async def test_an_exception_of_the_consumer_comes_out_as_itself(executor):
     """And stops the work."""
-    with pytest.raises(LookupError, match="mine"):
+
+    async def consume():
         async with executor.stream(jobs.square, itertools.count()) as results:
             async for _ in results:
                 raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        await consume()
 
     assert executor.statistics().chunks == 0
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from functools import partial
 
-import jobs
 import pytest
 
+import jobs
 from amorsize_async import _payload
 from amorsize_async.errors import UnpicklableError
+
+LOCK = threading.Lock()
 
 
 class Service:
@@ -67,7 +69,7 @@ def test_lambdas_and_closures_travel_by_value():
     [
         pytest.param(partial(jobs.identity, key=threading.Lock()), "fn.keywords['key']", id="partial"),
         pytest.param(Service().call, "fn.__self__.client.values()[0]", id="method"),
-        pytest.param(lambda x, lock=threading.Lock(): x, "fn.__defaults__[0]", id="default"),
+        pytest.param(lambda x, lock=LOCK: x, "fn.__defaults__[0]", id="default"),
     ],
 )
 def test_an_unpicklable_function_is_reported_by_the_attribute_that_fails(fn, path):
@@ -83,7 +85,7 @@ def test_a_captured_variable_is_reported_by_its_name():
     """Closures are looked into."""
     connection = threading.Lock()
 
-    with pytest.raises(UnpicklableError, match="fn.connection is a _thread.lock"):
+    with pytest.raises(UnpicklableError, match=r"fn\.connection is a _thread\.lock"):
         _payload.pack_function(lambda x: (x, connection))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pickle
 
-import jobs
 import pytest
 
+import jobs
 from amorsize_async import _payload, _worker
 from amorsize_async._worker import CURRENT, STOP, Chunk
 from amorsize_async.errors import RemoteError, RemoteTraceback, UnpicklableError
@@ -43,9 +43,7 @@ def test_a_failing_item_is_found_in_any_stride(stride):
 @pytest.mark.parametrize("name", ["StopIteration", "SystemExit", "KeyboardInterrupt", "GeneratorExit"])
 def test_exceptions_that_would_end_the_caller_come_as_stand_ins(stride, name):
     """Raised bare in a coroutine they would end the program, or be something else."""
-    reply, values = run(
-        jobs.exit_on, [("ok", 1), ("raise", name), ("ok", 3)], stride=stride, stop_at_failure=False
-    )
+    reply, values = run(jobs.exit_on, [("ok", 1), ("raise", name), ("ok", 3)], stride=stride, stop_at_failure=False)
     exc = _worker.received(reply.failures[0], 1)
 
     assert values == [1, None, 3]
@@ -70,7 +68,7 @@ def test_an_exception_that_does_not_survive_pickling_is_told_of():
     exc = _worker.received(reply.failures[0], 0)
 
     assert isinstance(exc, RemoteError)
-    assert str(exc) == "Odd: odd (1)"
+    assert str(exc) == "OddError: odd (1)"
     assert "raise_odd" in str(exc.__cause__)
 
 

@@ -1,0 +1,101 @@
+"""The examples as their reader meets them: run as scripts, and, for the quickstart, compared with a plain loop."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from amorsize_async import HookEvent, HookManager, execute_async
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SECONDS = 120
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """Import an example by its path, so that workers find it too."""
+
+    def imported(name):
+        monkeypatch.syspath_prepend(str(EXAMPLES))
+        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return imported
+
+
+@pytest.fixture
+def quickstart(example):
+    """The quickstart, as a module."""
+    return example("quickstart")
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_runs_as_a_script_and_says_something(path):
+    """An example exits with 0, writes a few lines and no complaint, and no progress line where there is no terminal."""
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=SECONDS, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 3 <= len(done.stdout.splitlines()) <= 30
+    assert "\r" not in done.stdout
+
+
+async def test_quickstart_measures_what_a_plain_loop_does(quickstart):
+    """The results are those of a loop, in order, for a fifth of the standard library."""
+    files = quickstart.standard_library()[::5]
+    expected = await asyncio.to_thread(lambda: [quickstart.measure(path) for path in files])
+
+    results, report = await quickstart.main(files)
+
+    assert results == expected
+    assert (report.items, report.failed, report.status) == (len(files), 0, "ok")
+
+
+async def test_numbers_of_its_report_add_up(quickstart):
+    """Items, chunks, seconds and bytes are the same, whether summed over the chunks or read from the report."""
+    files = quickstart.standard_library()[::20]
+    seen, hooks = [], HookManager()
+    hooks.register(HookEvent.ON_CHUNK_COMPLETE, seen.append, mode="inline")
+
+    _, report = await execute_async(quickstart.measure, files, hooks=hooks, return_report=True)
+
+    assert report.items == report.total_items == len(files) == sum(chunk.chunk_size for chunk in seen)
+    assert report.chunks == len(seen)
+    assert report.items == sum(report.workers.values())
+    assert report.work_seconds == pytest.approx(sum(chunk.chunk_time for chunk in seen), rel=0.01)
+    assert 0 < report.work_seconds <= report.elapsed * len(report.workers)
+    assert report.bytes_in == sum(chunk.metadata["bytes_in"] for chunk in seen) > 0
+    assert report.bytes_out == sum(chunk.metadata["bytes_out"] for chunk in seen) > 0
+
+
+@pytest.mark.parametrize("text", ["def broken(:", "x = '''", "\0", "if x:\n  y\n z"], ids=repr)
+def test_file_that_does_not_parse_is_a_result(quickstart, tmp_path, text):
+    """Bad files are told as values: one of them does not end the run over all the others."""
+    path = tmp_path / "bad.py"
+    path.write_text(text)
+
+    measured = quickstart.measure(path)
+
+    assert measured.problem
+    assert measured.lines == 0
+
+
+async def test_streaming_stops_its_source(example, capsys):
+    """The source without end was closed, and only a little had been read ahead, when the loop was left."""
+    await example("streaming").main()
+
+    assert "the source was closed: True" in capsys.readouterr().out
+
+
+async def test_async_functions_answers_are_the_same(example, capsys):
+    """The server gives workers the answers that it gave to the loop, in their order."""
+    await example("async_functions").main()
+
+    assert "answers: True" in capsys.readouterr().out
