@@ -15,22 +15,16 @@ from .pool import Place, Pool
 __all__ = ("ForeignPool", "open_threads")
 
 
-class _WholeExecutor(Place):
-    """All of an executor. Its cell reaches only threads, which share our memory."""
-
-    def __init__(self, executor: Executor, width: int) -> None:
-        super().__init__(width=width, pickled=not isinstance(executor, ThreadPoolExecutor), executor=executor)
-
-
 class ForeignPool(Pool):
-    """Any `concurrent.futures.Executor`; `width`: chunks to keep running in it at once."""
+    """Any `concurrent.futures.Executor`; `width`: chunks to keep running in it at once.
 
-    def __init__(self, executor: Executor, width: int) -> None:
-        super().__init__()
-        self.name = type(executor).__name__
-        place = _WholeExecutor(executor, width)
-        self.places = [place]
-        self.pickles = place.pickled
+    Threads share our memory: nothing is pickled for them, and their cell reaches them.
+    """
+
+    def __init__(self, executor: Executor, width: int, *, name: str | None = None) -> None:
+        pickles = not isinstance(executor, ThreadPoolExecutor)
+        place = Place(width=width, pickled=pickles, executor=executor)
+        super().__init__(name or type(executor).__name__, pickles=pickles, places=[place])
         self._executor = executor
 
     async def warm(self) -> None:
@@ -59,7 +53,4 @@ class _Threads(ForeignPool):
 
 def open_threads(n_jobs: int) -> ForeignPool:
     """A pool of `n_jobs` threads for one execution."""
-    executor = ThreadPoolExecutor(n_jobs, thread_name_prefix="amorsize-thread")
-    pool = _Threads(executor, n_jobs)
-    pool.name = "thread"
-    return pool
+    return _Threads(ThreadPoolExecutor(n_jobs, thread_name_prefix="amorsize-thread"), n_jobs, name="thread")

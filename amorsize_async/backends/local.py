@@ -208,12 +208,10 @@ class _Starts:
 class LocalPool(Pool):
     """Up to `n_jobs` slots, each started when it is first needed."""
 
-    name: str = "process"
-
     def __init__(self, n_jobs: int, settings: SlotSettings) -> None:
-        super().__init__()
-        self.n_jobs = n_jobs
-        self.started = 0
+        super().__init__("process")
+        self.n_jobs: int = n_jobs
+        self.started: int = 0
         self._settings = settings
         self._starts = _Starts()
 

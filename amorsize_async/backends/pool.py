@@ -81,13 +81,12 @@ class Pool:
     name: what hooks and reports call it. pickles: whether functions and chunks have to be pickled for it.
     """
 
-    name: str = "executor"
-    pickles: bool = True
-
-    def __init__(self) -> None:
-        self.places: list[Place] = []
-        self.closed = False
-        self.lost = 0
+    def __init__(self, name: str, *, pickles: bool = True, places: Iterable[Place] = ()) -> None:
+        self.name: str = name
+        self.pickles: bool = pickles
+        self.places: list[Place] = list(places)
+        self.closed: bool = False
+        self.lost: int = 0
         self._shares: set[Share] = set()
         self._waiting: dict[asyncio.Future[Place], Share] = {}
         self._idle = asyncio.Event()
