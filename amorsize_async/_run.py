@@ -25,11 +25,11 @@ from ._results import Sink
 from ._sharing import Share
 from ._shielding import finish
 from ._source import Source
-from ._system import exit_reason
-from ._wire import Batch, FailedItem, job_for, opened, suspects
+from ._stopwatch import Stopwatch
+from ._wire import Batch, FailedItem, crash_error, job_for, opened, suspects
 from ._worker import ChunkReply
 from .backends import Flight, Place, Pool
-from .errors import AmorsizeError, ExecutorClosedError, WorkerCrashedError
+from .errors import AmorsizeError, ExecutorClosedError
 from .events import Status
 from .hooks import HookManager
 from .report import Report, Tally
@@ -230,7 +230,7 @@ class Run:
 
     async def _carry(self, batch: Batch, place: Place) -> None:
         """Take one batch to its place, wait for the reply, hand on what came of it."""
-        watch = _Watch()
+        watch = Stopwatch()
         if place.pid is not None:
             self._narrator.worker_seen(place.pid)
         stride = self.sizer.stride()
@@ -260,7 +260,7 @@ class Run:
             self._observe(reply, watch)
             await self._send_again(batch.part(reply.done, len(batch.items)), split=True)
 
-    async def _fly(self, place: Place, *call: Any, watch: _Watch) -> ChunkReply | BaseException:
+    async def _fly(self, place: Place, *call: Any, watch: Stopwatch) -> ChunkReply | BaseException:
         """Run a job in the place and wait for its reply; an exception: the place broke, meanwhile or before."""
         share, pool = self._share, self._pool
         try:
@@ -316,7 +316,7 @@ class Run:
         if self._failed_at is not None and self._sink.delivered_up_to(self._failed_at):
             raise _Stop
 
-    def _observe(self, reply: ChunkReply, watch: _Watch) -> None:
+    def _observe(self, reply: ChunkReply, watch: Stopwatch) -> None:
         """Let the sizer and the books learn what the chunk cost the loop."""
         watch.overhead()
         self._share.steady = True
@@ -349,7 +349,7 @@ class Run:
             for offset in blamed:
                 await self._send_again(batch.part(offset, offset + 1, exact=True), split=offset > blamed.start)
         elif place.pid is None or batch.deaths + 1 >= UNEXPLAINED_DEATHS:
-            error = _crash_error(None, exitcode, place, f"before it ran any of the items from {batch.start} on")
+            error = crash_error(place.pid, None, exitcode, f"before it ran any of the items from {batch.start} on")
             error.__cause__ = cause
             self._fail(error)
         else:
@@ -367,7 +367,7 @@ class Run:
 
     def _item_killed(self, batch: Batch, offset: int, place: Place, exitcode: int | None) -> None:
         index = batch.start + offset
-        failed = FailedItem(index, _crash_error(index, exitcode, place, f"while it ran item {index}"), "")
+        failed = FailedItem(index, crash_error(place.pid, index, exitcode, f"while it ran item {index}"), "")
         self._tally.count(1, self._narrator.elapsed)
         self._note_failure(failed, place.pid)
         self._deliver(batch.part(offset, offset + 1), [None], [failed])
@@ -385,35 +385,6 @@ class Run:
         return now
 
 
-class _Watch:
-    """Measures the loop's own seconds for one chunk: moving its payload, and all else; not the waiting."""
-
-    def __init__(self) -> None:
-        self.transfer_seconds = 0.0
-        self.overhead_seconds = 0.0
-        self._since = time.perf_counter()
-
-    def transfer(self) -> None:
-        """The time since the last mark went into the payload."""
-        now = time.perf_counter()
-        self.transfer_seconds += now - self._since
-        self._since = now
-
-    def overhead(self) -> None:
-        """The time since the last mark went into all else."""
-        now = time.perf_counter()
-        self.overhead_seconds += now - self._since
-        self._since = now
-
-    def pause(self) -> None:
-        """From here on the chunk is somewhere else."""
-        self.overhead()
-
-    def go_on(self) -> None:
-        """It is back."""
-        self._since = time.perf_counter()
-
-
 def _landed(pool: Pool, place: Place, share: Share, future: asyncio.Future[ChunkReply]) -> None:
     """Give the place back when a chunk has really ended, whether or not anybody still waits for it."""
     failed = future.cancelled() or future.exception() is not None
@@ -426,9 +397,3 @@ def _innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(exc, BaseExceptionGroup):
         exc = exc.exceptions[0]
     return exc
-
-
-def _crash_error(index: int | None, exitcode: int | None, place: Place, when: str) -> WorkerCrashedError:
-    cause = "an unknown exit code" if exitcode is None else exit_reason(exitcode)
-    message = f"a worker (pid {place.pid}) died with {cause} {when}"
-    return WorkerCrashedError(message, index=index, exitcode=exitcode, pid=place.pid)

@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import _payload
+from ._failures import Failure, received
 from ._payload import PackedFunction
-from ._worker import CURRENT, Cell, Chunk, ChunkReply, Failure, received, run_chunk, run_items
-from .errors import UnpicklableError
+from ._system import exit_reason
+from ._worker import CURRENT, Cell, Chunk, ChunkReply, run_chunk, run_items
+from .errors import UnpicklableError, WorkerCrashedError
 
-__all__ = ("Batch", "FailedItem", "Job", "job_for", "opened", "suspects")
+__all__ = ("Batch", "FailedItem", "Job", "crash_error", "job_for", "opened", "suspects")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +136,10 @@ def suspects(cell: Cell, batch: Batch, stride: int, *, is_async: bool) -> range:
         return range(0)
     width = len(batch.items) if is_async else 1 if batch.exact else stride
     return range(offset, min(offset + width, len(batch.items)))
+
+
+def crash_error(pid: int | None, index: int | None, exitcode: int | None, when: str) -> WorkerCrashedError:
+    """The error for a worker that died; `when` says at what."""
+    cause = "an unknown exit code" if exitcode is None else exit_reason(exitcode)
+    message = f"a worker (pid {pid}) died with {cause} {when}"
+    return WorkerCrashedError(message, index=index, exitcode=exitcode, pid=pid)

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import sys
 import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _payload
-from .errors import RemoteError, RemoteTraceback, UnpicklableError
+from ._failures import Failure, failure_of, travelling, unloadable_item
+from .errors import RemoteError, UnpicklableError
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,15 +33,9 @@ __all__ = (
     "Cell",
     "Chunk",
     "ChunkReply",
-    "Failure",
-    "Hello",
-    "Setup",
-    "begin",
-    "hello",
-    "received",
     "run_chunk",
     "run_items",
-    "start_worker",
+    "state",
 )
 
 CURRENT, STOP, CELL_WORDS = 0, 1, 2
@@ -85,15 +78,6 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """One item that failed: its offset in the chunk, its exception (pickled, if it travels), the traceback as text."""
-
-    offset: int
-    exception: BaseException | bytes
-    traceback: str
-
-
-@dataclass(frozen=True, slots=True)
 class ChunkReply:
     """What came of a chunk, as the worker measured it.
 
@@ -117,106 +101,17 @@ class ChunkReply:
     refused: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What a new worker is told: its initializer (pickled with its arguments) and its number of inner threads."""
-
-    initializer: bytes | None = None
-    inner_threads: int | None = None
-    die_with_parent: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """A worker's first word: its pid, the seconds its initializer took, and why it cannot work."""
-
-    pid: int
-    seconds: float
-    failure: Failure | None = None
-
-
 @dataclass(slots=True)
 class _State:
-    """All that a worker process remembers between chunks."""
+    """All that a worker remembers between chunks. ours: whether the process is a worker of ours, and ends with us."""
 
-    cell: Cell
-    functions: OrderedDict[bytes, Callable[[Any], Any]]
-    hello: Hello | None = None
+    cell: Cell = field(default_factory=lambda: [0] * CELL_WORDS)
+    functions: OrderedDict[bytes, Callable[[Any], Any]] = field(default_factory=OrderedDict)
+    ours: bool = False
     runner: asyncio.Runner | None = None
 
 
-_state = _State([0] * CELL_WORDS, OrderedDict())
-
-
-# ── the start of a worker ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def start_worker(setup: Setup, cell: Any) -> None:
-    """Prepare this process: signals, the parent's death, thread limits, the cell, then the user's initializer."""
-    began = time.perf_counter()
-    _own_signals()
-    if setup.die_with_parent:
-        _die_with_parent()
-    _limit_inner_threads(setup.inner_threads)
-    _state.cell = memoryview(cell).cast("B").cast("q")
-    failure = _run_initializer(setup.initializer)
-    _state.hello = Hello(os.getpid(), time.perf_counter() - began, failure)
-
-
-def hello() -> Hello:
-    """Answer that the worker is there; the first thing it is asked."""
-    return _state.hello or Hello(os.getpid(), 0.0)
-
-
-def begin() -> int:
-    """Do nothing, somewhere else: what makes a foreign executor start its workers before they are needed."""
-    return os.getpid()
-
-
-def _own_signals() -> None:
-    """Ctrl-C is for the parent, which then stops its workers; SIGTERM must not run a handler forked from a server."""
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this process when the parent is gone, however it went and whatever runs here.
-
-    The sentinel is a pipe whose other end only the parent holds. With O_ASYNC its closing is a signal, and F_SETSIG
-    makes that signal SIGKILL; unlike PR_SET_PDEATHSIG it follows the parent process, not the thread that started us.
-    """
-    from multiprocessing import parent_process
-
-    parent = parent_process()
-    if parent is None or not sys.platform.startswith("linux"):
-        return
-    import fcntl
-
-    fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(parent.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
-    flags = fcntl.fcntl(parent.sentinel, fcntl.F_GETFL)
-    fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)
-
-
-def _limit_inner_threads(threads: int | None) -> None:
-    """Keep numerical libraries from starting a thread per core in every worker; what the user set stays."""
-    if threads is None:
-        return
-    for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR"):
-        os.environ.setdefault(f"{library}_NUM_THREADS", str(threads))
-    os.environ.setdefault("VECLIB_MAXIMUM_THREADS", str(threads))
-
-
-def _run_initializer(pickled: bytes | None) -> Failure | None:
-    if pickled is None:
-        return None
-    try:
-        initializer, initargs = _payload.loads(pickled)
-        initializer(*initargs)
-    except BaseException as exc:  # noqa: BLE001 - the worker's edge: the parent raises it, as the cause
-        return _travelling(_failure(0, exc))
-    return None
+state = _State()
 
 
 # ── a chunk ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -242,7 +137,7 @@ _NOT_SENT = RemoteError("not sent")
 
 def _function(chunk: Chunk) -> Callable[[Any], Any] | None:
     """The chunk's function: from the cache, or from its pickle. None: not here, the parent must send it."""
-    functions = _state.functions
+    functions = state.functions
     if chunk.digest in functions:
         functions.move_to_end(chunk.digest)
         return functions[chunk.digest]
@@ -278,7 +173,7 @@ def run_items(
     cell: Cell | None = None,
 ) -> ChunkReply:
     """Call `function` on every item and measure it. `skip`: items that could not be unpickled, which fail unrun."""
-    cell = _state.cell if cell is None else cell
+    cell = state.cell if cell is None else cell
     loop = _run_async if chunk.is_async else _run_plain
     began, cpu_began = time.perf_counter(), time.thread_time()
     values, failures = loop(function, items, chunk, skip or {}, cell)
@@ -301,14 +196,14 @@ def _run_plain(
         try:
             if stride == 1:
                 if offset in skip:
-                    raise _unloadable_item(chunk.start + offset, skip[offset])
+                    raise unloadable_item(chunk.start + offset, skip[offset])
                 values.append(function(items[offset]))
             else:
                 values.extend(map(function, items[offset : offset + stride]))
                 if len(values) < min(offset + stride, len(items)):
                     raise StopIteration  # the function raised it, and `map` took it for the end of its items
         except BaseException as exc:  # noqa: BLE001 - the worker's edge: the caller gets it as the item's own
-            failures.append(_failure(len(values), exc))
+            failures.append(failure_of(len(values), exc))
             values.append(None)
             if chunk.stop_at_failure:
                 break
@@ -327,10 +222,10 @@ def _run_async(
     async def guarded(offset: int, item: Any) -> Any:
         try:
             if offset in skip:
-                raise _unloadable_item(chunk.start + offset, skip[offset])
+                raise unloadable_item(chunk.start + offset, skip[offset])
             return await function(item)
         except BaseException as exc:  # noqa: BLE001 - as in _run_plain
-            failures.append(_failure(offset, exc))
+            failures.append(failure_of(offset, exc))
 
     async def everything() -> list[Any]:
         return await gather(*(guarded(offset, item) for offset, item in enumerate(items)))
@@ -348,12 +243,12 @@ def _run_on_a_loop(everything: Callable[[], Coroutine[Any, Any, list[Any]]]) -> 
 
     In threads, and in somebody else's processes, there is no end at which we could close it: a new one for each chunk.
     """
-    if _state.hello is None:
+    if not state.ours:
         with _new_runner() as runner:
             return runner.run(everything())
-    if _state.runner is None:
-        _state.runner = _new_runner()
-    return _state.runner.run(everything())
+    if state.runner is None:
+        state.runner = _new_runner()
+    return state.runner.run(everything())
 
 
 def _new_runner() -> asyncio.Runner:
@@ -372,12 +267,12 @@ def _packed(reply: ChunkReply, bytes_in: int) -> ChunkReply:
     parcel, refused = _payload.pack_values(values)
     failures = {failure.offset: failure for failure in reply.failures}
     for offset, exc in refused.items():
-        failures[offset] = _failure(offset, _payload.unpicklable("result", values[offset], exc))
+        failures[offset] = failure_of(offset, _payload.unpicklable("result", values[offset], exc))
     return replace(
         reply,
         values=parcel,
         packed=True,
-        failures=tuple(_travelling(failures[offset]) for offset in sorted(failures)),
+        failures=tuple(travelling(failures[offset]) for offset in sorted(failures)),
         bytes_in=bytes_in,
         bytes_out=_payload.parcel_size(parcel),
     )
@@ -391,65 +286,3 @@ def _peak_rss() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-# ── exceptions on their way to the parent ────────────────────────────────────────────────────────────────────────────
-
-
-def _failure(offset: int, exc: BaseException) -> Failure:
-    """Note the exception of an item with its traceback, without this module's own frames on top."""
-    frames = exc.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename == __file__ and frames.tb_next is not None:
-        frames = frames.tb_next
-    text = "".join(traceback.format_exception(type(exc), exc, frames))
-    return Failure(offset, exc if _may_be_raised(exc) else _stand_in(exc), text)
-
-
-def _may_be_raised(exc: BaseException) -> bool:
-    """Whether a coroutine may raise it: what is no `Exception` would end the caller's program, not its call.
-
-    `StopIteration` would come out as another error (PEP 479), and `CancelledError`, no `Exception` either, would look
-    like a cancellation of the caller's own task.
-    """
-    return isinstance(exc, Exception) and not isinstance(exc, StopIteration | StopAsyncIteration)
-
-
-def _travelling(failure: Failure) -> Failure:
-    """The failure with its exception as a pickle that was proved to load, or as the pickle of a stand-in."""
-    exc = failure.exception
-    try:
-        data = _payload.dumps(exc)
-        if type(_payload.loads(data)) is not type(exc):
-            data = _payload.dumps(_stand_in(exc))
-    except BaseException:  # noqa: BLE001 - a hostile `__reduce__` or `__init__` may raise anything
-        data = _payload.dumps(_stand_in(exc))
-    return replace(failure, exception=data)
-
-
-def _stand_in(exc: BaseException | bytes) -> RemoteError:
-    name = type(exc).__qualname__
-    try:
-        text = str(exc)
-    except BaseException:  # noqa: BLE001 - `__str__` is user code
-        text = "its text cannot be made"
-    return RemoteError(f"{name}: {text}" if text else name, type_name=name)
-
-
-def _unloadable_item(index: int, cause: BaseException) -> UnpicklableError:
-    reason = f"item {index} cannot be unpickled in the worker: {type(cause).__name__}: {cause}"
-    error = UnpicklableError(f"{reason}; make its class importable there", subject="item", path="item")
-    error.__cause__ = cause
-    return error
-
-
-def received(failure: Failure, index: int) -> BaseException:
-    """The exception of a failure in the parent: the user's own, with the remote traceback and a note with the index."""
-    exc = failure.exception
-    if isinstance(exc, bytes):
-        try:
-            exc = _payload.loads(exc)
-        except BaseException as cause:  # noqa: BLE001 - it loaded in the worker; here its module may be another
-            exc = RemoteError(f"the exception of item {index} cannot be unpickled here: {cause}")
-        exc.__cause__ = RemoteTraceback(failure.traceback)
-    exc.add_note(f"amorsize_async: raised for item {index}")
-    return exc

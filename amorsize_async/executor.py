@@ -30,7 +30,7 @@ from ._chunking import CostMemory
 from ._payload import Applied, AppliedAsync
 from ._results import ResultStream
 from ._system import default_start_method, usable_cpus
-from ._worker import Setup
+from ._worker_start import Setup
 from .backends import LocalPool, SlotSettings
 from .errors import ExecutorClosedError
 from .report import Report

@@ -9,7 +9,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 
 import anyio
 
-from .. import _worker
+from .. import _worker_start
 from .pool import Place, Pool
 
 __all__ = ("ForeignPool", "open_threads")
@@ -34,7 +34,7 @@ class ForeignPool(Pool):
 
     def _submit_nothing(self) -> None:
         for _ in range(self.capacity):
-            self._executor.submit(_worker.begin)
+            self._executor.submit(_worker_start.begin)
 
     def _remove(self, place: Place) -> None:
         """A broken executor is its owner's to replace; calls in it fail, and say so."""

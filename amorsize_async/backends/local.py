@@ -24,14 +24,15 @@ from typing import Any, cast
 
 import anyio
 
-from .. import _worker
+from .. import _failures, _worker_start
 from .._sharing import Share
+from .._worker import CELL_WORDS
 from ..errors import WorkerStartError
 from .pool import Place, Pool
 
 __all__ = ("LocalPool", "SlotSettings")
 
-PRELOADED = ["amorsize_async._worker", "concurrent.futures.process", "cloudpickle"]
+PRELOADED = ["amorsize_async._worker_start", "concurrent.futures.process", "cloudpickle"]
 # What the fork server imports once, so that a worker is there 5 ms after it is asked for, and not 60.
 
 EXIT_WAIT = 2.0
@@ -46,7 +47,7 @@ class SlotSettings:
     """How slots are made: the start method, what each worker is told, and the seconds its start may take."""
 
     start_method: str
-    setup: _worker.Setup
+    setup: _worker_start.Setup
     start_timeout: float
 
 
@@ -100,20 +101,20 @@ class _Slot(Place):
         self.pid = hello.pid
         self.executor = self._pool
 
-    def _launch(self) -> Future[_worker.Hello]:
+    def _launch(self) -> Future[_worker_start.Hello]:
         """Start the process; blocking, for a thread. `submit` is what starts it."""
         if self._settings.start_method == "forkserver":
             multiprocessing.set_forkserver_preload(PRELOADED)
-        memory = self._context.RawArray("q", _worker.CELL_WORDS)
+        memory = self._context.RawArray("q", CELL_WORDS)
         self.cell = memoryview(memory).cast("B").cast("q")
         self._pool = ProcessPoolExecutor(
             max_workers=1,
             mp_context=cast(BaseContext, self._context),
-            initializer=_worker.start_worker,
+            initializer=_worker_start.start_worker,
             initargs=(self._settings.setup, memory),
         )
         with _main_not_imported():
-            return self._pool.submit(_worker.hello)
+            return self._pool.submit(_worker_start.hello)
 
     def kill(self) -> bool:
         process = self._context.process
@@ -190,8 +191,8 @@ def _start_error(cause: BaseException, exitcode: int | None) -> WorkerStartError
     )
 
 
-def _initializer_error(failure: _worker.Failure) -> WorkerStartError:
-    cause = _worker.received(failure, 0)
+def _initializer_error(failure: _failures.Failure) -> WorkerStartError:
+    cause = _failures.received(failure, 0)
     error = WorkerStartError(f"the initializer of a worker raised {type(cause).__name__}; no worker can start")
     error.__cause__ = cause
     return error

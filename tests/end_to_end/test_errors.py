@@ -66,7 +66,7 @@ BAD_CALLS = {
     "n_jobs": (lambda: execute_async(jobs.square, [1], n_jobs=0), ValueError, "n_jobs=0 is too small"),
     "n_jobs kind": (lambda: execute_async(jobs.square, [1], n_jobs=1.5), TypeError, "n_jobs is a float"),
     "chunksize": (lambda: execute_async(jobs.square, [1], chunksize=-1), ValueError, "chunksize=-1 is too small"),
-    "hooks": (lambda: execute_async(jobs.square, [1], hooks=[print]), TypeError, "pass a HookManager"),
+    "hooks": (lambda: execute_async(jobs.square, [1], hooks=[print]), TypeError, "pass HookManagers"),
     "executor": (lambda: execute_async(jobs.square, [1], executor="proces"), TypeError, "executor is 'proces'"),
     "option": (lambda: execute_async(jobs.square, [1], chunk_size=2), TypeError, "unexpected keyword.*chunk_size"),
     "unpicklable": (

@@ -113,7 +113,7 @@ def test_each_ignored_rule_has_a_reason():
 def test_importing_the_worker_is_light():
     """A worker that has not met its first item has loaded no library and no event loop."""
     heavy = ("anyio", "asyncio", "cloudpickle", "psutil", "uvloop")
-    script = f"import amorsize_async._worker, sys; print(*[name for name in {heavy} if name in sys.modules])"
+    script = f"import amorsize_async._worker_start, sys; print(*[name for name in {heavy} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60)
 
     assert run.stdout.split() == []

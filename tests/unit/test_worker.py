@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 import jobs
-from amorsize_async import _payload, _worker
+from amorsize_async import _failures, _payload, _worker
 from amorsize_async._worker import CURRENT, STOP, Chunk
 from amorsize_async.errors import RemoteError, RemoteTraceback, UnpicklableError
 
@@ -44,7 +44,7 @@ def test_a_failing_item_is_found_in_any_stride(stride):
 def test_exceptions_that_would_end_the_caller_come_as_stand_ins(stride, name):
     """Raised bare in a coroutine they would end the program, or be something else."""
     reply, values = run(jobs.exit_on, [("ok", 1), ("raise", name), ("ok", 3)], stride=stride, stop_at_failure=False)
-    exc = _worker.received(reply.failures[0], 1)
+    exc = _failures.received(reply.failures[0], 1)
 
     assert values == [1, None, 3]
     assert isinstance(exc, RemoteError)
@@ -54,7 +54,7 @@ def test_exceptions_that_would_end_the_caller_come_as_stand_ins(stride, name):
 def test_an_exception_comes_as_itself_with_its_traceback_and_index():
     """The cause shows the worker's frames, the note names the item."""
     reply, _ = run(jobs.divide, [1, 0])
-    exc = _worker.received(reply.failures[0], 41)
+    exc = _failures.received(reply.failures[0], 41)
 
     assert type(exc) is ZeroDivisionError
     assert isinstance(exc.__cause__, RemoteTraceback)
@@ -65,7 +65,7 @@ def test_an_exception_comes_as_itself_with_its_traceback_and_index():
 def test_an_exception_that_does_not_survive_pickling_is_told_of():
     """Its name, text and traceback arrive, and nothing else breaks."""
     reply, _ = run(jobs.raise_odd, [1])
-    exc = _worker.received(reply.failures[0], 0)
+    exc = _failures.received(reply.failures[0], 0)
 
     assert isinstance(exc, RemoteError)
     assert str(exc) == "OddError: odd (1)"
@@ -75,7 +75,7 @@ def test_an_exception_that_does_not_survive_pickling_is_told_of():
 def test_a_result_that_cannot_be_pickled_fails_alone():
     """The others are sent, and the message says what to do."""
     reply, values = run(jobs.make_lock, [1, 2, 3, 4], stop_at_failure=False)
-    exc = _worker.received(reply.failures[0], 2)
+    exc = _failures.received(reply.failures[0], 2)
 
     assert values == [1, 2, None, 4]
     assert isinstance(exc, UnpicklableError)

@@ -1,0 +1,86 @@
+"""How the exception of an item gets from a worker to the caller: as itself where that is safe, told of where not.
+
+Both ends of the border use it. Standard library, `_payload` and `errors` only, as all that a worker imports.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, replace
+
+from . import _payload
+from .errors import RemoteError, RemoteTraceback, UnpicklableError
+
+__all__ = ("Failure", "failure_of", "received", "travelling", "unloadable_item")
+
+WORKER = f"{__package__}._worker"
+# The module whose frames stand between the user's function and whoever reads the traceback.
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One item that failed: its offset in the chunk, its exception (pickled, if it travels), the traceback as text."""
+
+    offset: int
+    exception: BaseException | bytes
+    traceback: str
+
+
+def failure_of(offset: int, exc: BaseException) -> Failure:
+    """Note the exception of an item with its traceback, without the worker's own frames on top."""
+    frames = exc.__traceback__
+    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_globals.get("__name__") == WORKER:
+        frames = frames.tb_next
+    text = "".join(traceback.format_exception(type(exc), exc, frames))
+    return Failure(offset, exc if _may_be_raised(exc) else _stand_in(exc), text)
+
+
+def _may_be_raised(exc: BaseException) -> bool:
+    """Whether a coroutine may raise it: what is no `Exception` would end the caller's program, not its call.
+
+    `StopIteration` would come out as another error (PEP 479), and `CancelledError`, no `Exception` either, would look
+    like a cancellation of the caller's own task.
+    """
+    return isinstance(exc, Exception) and not isinstance(exc, StopIteration | StopAsyncIteration)
+
+
+def travelling(failure: Failure) -> Failure:
+    """The failure with its exception as a pickle that was proved to load, or as the pickle of a stand-in."""
+    exc = failure.exception
+    try:
+        data = _payload.dumps(exc)
+        if type(_payload.loads(data)) is not type(exc):
+            data = _payload.dumps(_stand_in(exc))
+    except BaseException:  # noqa: BLE001 - a hostile `__reduce__` or `__init__` may raise anything
+        data = _payload.dumps(_stand_in(exc))
+    return replace(failure, exception=data)
+
+
+def _stand_in(exc: BaseException | bytes) -> RemoteError:
+    name = type(exc).__qualname__
+    try:
+        text = str(exc)
+    except BaseException:  # noqa: BLE001 - `__str__` is user code
+        text = "its text cannot be made"
+    return RemoteError(f"{name}: {text}" if text else name, type_name=name)
+
+
+def unloadable_item(index: int, cause: BaseException) -> UnpicklableError:
+    """The error for an item that does not unpickle in the worker."""
+    reason = f"item {index} cannot be unpickled in the worker: {type(cause).__name__}: {cause}"
+    error = UnpicklableError(f"{reason}; make its class importable there", subject="item", path="item")
+    error.__cause__ = cause
+    return error
+
+
+def received(failure: Failure, index: int) -> BaseException:
+    """The exception of a failure in the parent: the user's own, with the remote traceback and a note with the index."""
+    exc = failure.exception
+    if isinstance(exc, bytes):
+        try:
+            exc = _payload.loads(exc)
+        except BaseException as cause:  # noqa: BLE001 - it loaded in the worker; here its module may be another
+            exc = RemoteError(f"the exception of item {index} cannot be unpickled here: {cause}")
+        exc.__cause__ = RemoteTraceback(failure.traceback)
+    exc.add_note(f"amorsize_async: raised for item {index}")
+    return exc
