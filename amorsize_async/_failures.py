@@ -1,6 +1,6 @@
 """How the exception of an item gets from a worker to the caller: as itself where that is safe, told of where not.
 
-Both ends of the border use it. Standard library, `_payload` and `errors` only, as all that a worker imports.
+Both ends of the border use it. Standard library, `_payload`, `_texts` and `errors` only, as all that a worker imports.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import traceback
 from dataclasses import dataclass, replace
 
 from . import _payload
+from ._texts import message_of
 from .errors import RemoteError, RemoteTraceback, UnpicklableError
 
 __all__ = ("Failure", "failure_of", "received", "travelling", "unloadable_item")
@@ -58,16 +59,13 @@ def travelling(failure: Failure) -> Failure:
 
 def _stand_in(exc: BaseException | bytes) -> RemoteError:
     name = type(exc).__qualname__
-    try:
-        text = str(exc)
-    except BaseException:  # noqa: BLE001 - `__str__` is user code
-        text = "its text cannot be made"
+    text = message_of(exc)
     return RemoteError(f"{name}: {text}" if text else name, type_name=name)
 
 
 def unloadable_item(index: int, cause: BaseException) -> UnpicklableError:
     """The error for an item that does not unpickle in the worker."""
-    reason = f"item {index} cannot be unpickled in the worker: {type(cause).__name__}: {cause}"
+    reason = f"item {index} cannot be unpickled in the worker: {type(cause).__name__}: {message_of(cause)}"
     error = UnpicklableError(f"{reason}; make its class importable there", subject="item", path="item")
     error.__cause__ = cause
     return error
@@ -80,7 +78,7 @@ def received(failure: Failure, index: int) -> BaseException:
         try:
             exc = _payload.loads(exc)
         except BaseException as cause:  # noqa: BLE001 - it loaded in the worker; here its module may be another
-            exc = RemoteError(f"the exception of item {index} cannot be unpickled here: {cause}")
+            exc = RemoteError(f"the exception of item {index} cannot be unpickled here: {message_of(cause)}")
         exc.__cause__ = RemoteTraceback(failure.traceback)
     exc.add_note(f"amorsize_async: raised for item {index}")
     return exc

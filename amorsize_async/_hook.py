@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias, TypedDict
 
 from ._callables import name_of, steps_of
 from ._hook_rules import QUARANTINE_AFTER, QUARANTINE_SECONDS, Breaker, Throttle
+from ._texts import message_of
 from .events import HookCallback, HookContext, HookEvent, HookPredicate
 
 __all__ = ("Hook", "HookStats", "Mode", "ResolvedMode", "Subscription", "Tally", "Terms", "logger")
@@ -123,7 +124,7 @@ class Hook:
             self.stats["errors"] += 1
             self._spent(seconds)
             streak = self._count_failure(event)
-        self._say(event, streak, f"{type(error).__name__}: {error}", error)
+        self._say(event, streak, f"{type(error).__name__}: {message_of(error)}", error)
 
     def timed_out(self, event: HookEvent, what: str, *, seconds: float = 0.0, stuck: bool = False) -> None:
         """Record a call past its timeout. ``stuck``: it still runs, and the hook is skipped until ``returned_late``."""

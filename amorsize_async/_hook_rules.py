@@ -24,6 +24,8 @@ ONCE_PER_EXECUTION = frozenset({HookEvent.PRE_EXECUTE, HookEvent.POST_EXECUTE})
 
 def is_final(context: HookContext) -> bool:
     """Tell whether ``context`` is the last word of its execution: no throttle may hold it back."""
+    if context.event is HookEvent.PRE_EXECUTE:
+        return False  # an empty input is complete when it begins, but that is not its last word
     if context.event is HookEvent.POST_EXECUTE or context.status != "running" or context.percent_complete >= COMPLETE:
         return True
     return context.total_items is not None and context.items_completed >= context.total_items

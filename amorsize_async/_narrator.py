@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ._bus import EventBus
+from ._texts import message_of, traceback_of
 from ._wire import Batch, FailedItem
 from ._worker import ChunkReply
 from .events import HookContext, HookEvent, Status
@@ -24,7 +26,7 @@ class Narrator:
         self._function = function
         self._executor = executor
         self._sequence = 0
-        self._chunk_id = 0
+        self._chunks = 0
         self._present: dict[int, tuple[int, float]] = {}
         self.began = time.monotonic()
 
@@ -48,37 +50,47 @@ class Narrator:
         if self.bus.on_worker_start:
             self._tell(HookEvent.ON_WORKER_START, worker_id=pid, metadata=details)
 
-    def chunk_complete(self, batch: Batch, reply: ChunkReply) -> None:
-        """A chunk has ended in a worker; its numbers are already in the tally."""
+    def chunk_complete(self, batch: Batch, reply: ChunkReply, failures: Sequence[FailedItem]) -> None:
+        """A chunk has ended in a worker, and these items of it failed; its numbers are already in the tally."""
         items, seconds = self._present.get(reply.pid, (0, 0.0))
         self._present[reply.pid] = (items + reply.done, seconds + reply.seconds)
+        chunk_id, self._chunks = self._chunks, self._chunks + 1
+        for failed in failures:
+            self._error(failed, reply.pid, chunk_id, reply.done, reply.seconds)
         if self.bus.on_chunk_complete:
             metadata = {"start": batch.start, "cpu_time": reply.cpu_seconds, "bytes_in": reply.bytes_in}
             self._tell(
                 HookEvent.ON_CHUNK_COMPLETE,
                 worker_id=reply.pid,
-                chunk_id=self._chunk_id,
+                chunk_id=chunk_id,
                 chunk_size=reply.done,
                 chunk_time=reply.seconds,
                 metadata={**metadata, "bytes_out": reply.bytes_out, "peak_rss": reply.peak_rss},
             )
-        self._chunk_id += 1
+
+    def item_killed(self, failed: FailedItem, pid: int | None) -> None:
+        """One item ended its worker: a chunk by itself, with a number of its own, that never completes."""
+        chunk_id, self._chunks = self._chunks, self._chunks + 1
+        self._error(failed, pid, chunk_id, 1)
 
     def progress(self) -> None:
         """The numbers moved. The last one, with 100 percent, is told by `end`, exactly once."""
         if self.bus.on_progress and self._tally.completed != self._tally.total:
             self._tell(HookEvent.ON_PROGRESS)
 
-    def error(self, failed: FailedItem, pid: int | None) -> None:
-        """One item failed."""
+    def _error(
+        self, failed: FailedItem, pid: int | None, chunk_id: int, chunk_size: int, chunk_time: float = 0.0
+    ) -> None:
         if self.bus.on_error:
             self._tell(
                 HookEvent.ON_ERROR,
                 worker_id=pid,
-                chunk_id=self._chunk_id,
+                chunk_id=chunk_id,
+                chunk_size=chunk_size,
+                chunk_time=chunk_time,
                 error=failed.exception,
-                error_message=str(failed.exception),
-                error_traceback=failed.traceback,
+                error_message=message_of(failed.exception),
+                error_traceback=failed.traceback or traceback_of(failed.exception),
                 metadata={"item_index": failed.index},
             )
 
@@ -91,19 +103,23 @@ class Narrator:
 
     def end(self, report: Report, status: Status, error: BaseException | None) -> None:
         """The last progress, the end of each worker that is left, and POST_EXECUTE."""
+        # Of an empty input nothing else is ever done.
+        percent = 100.0 if status == "ok" else self._tally.percent
         if self.bus.on_progress and status == "ok":
-            self._tell(HookEvent.ON_PROGRESS)
+            self._tell(HookEvent.ON_PROGRESS, percent_complete=percent)
         for pid in list(self._present):
             self.worker_gone(pid, "cancelled" if status == "cancelled" else "finished")
         if self.bus.post_execute:
             self._tell(
                 HookEvent.POST_EXECUTE,
                 status=status,
+                percent_complete=percent,
                 elapsed_time=report.elapsed,
                 throughput_items_per_sec=report.items / max(report.elapsed, 1e-9),
                 results_count=report.items if status == "ok" else 0,
                 error=error,
-                error_message=None if error is None else str(error),
+                error_message=None if error is None else message_of(error),
+                error_traceback=None if error is None else traceback_of(error),
                 metadata={**self._about(report.speedup), "report": report},
             )
 

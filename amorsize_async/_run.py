@@ -88,7 +88,9 @@ class Run:
         self._managers = managers
         self._share = pool.join(options.n_jobs)
         self._share.steady = sizer.costs is not None
-        self._tally = Tally(n_jobs=pool.workers(self._share), total=source.total)
+        self._tally = Tally(
+            n_jobs=pool.workers(self._share), total=source.total, tolerant=options.return_exceptions
+        )
         self._flights: set[Flight] = set()
         self._outcome: BaseException | None = None
         self._failed_at: int | None = None
@@ -132,6 +134,8 @@ class Run:
 
     async def _dispatch(self) -> None:
         """Everything between PRE and POST; what the tasks of the group raise comes out as itself."""
+        self._task = asyncio.current_task()
+        self._cancellations = self._task.cancelling() if self._task else 0
         try:
             async with asyncio.TaskGroup() as self._group:
                 await self._feed()
@@ -214,7 +218,8 @@ class Run:
             self._fail(exc)
 
     def _send(self, batch: Batch, place: Place) -> None:
-        self._group.create_task(self._carry(batch, place), name="amorsize-chunk")
+        self._tally.sent(self._narrator.elapsed)
+        self._group.create_task(self._carry_or_stop(batch, place), name="amorsize-chunk")
 
     async def _send_again(self, batch: Batch, *, split: bool = False) -> None:
         """Send items that were not run: their worker died or had no more time, or needs them in another form.
@@ -227,6 +232,19 @@ class Run:
             self._send(batch, await self._place())
 
     # ── a chunk, there and back ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def _carry_or_stop(self, batch: Batch, place: Place) -> None:
+        """Carry a batch; that nobody but its task is cancelled, by a hook on the loop, cancels the run.
+
+        The task group takes a cancelled task for a finished one, and the results of its chunk would be missing.
+        """
+        try:
+            await self._carry(batch, place)
+        except asyncio.CancelledError as exc:
+            cancelling = self._task.cancelling() if self._task else 0
+            if cancelling == self._cancellations and self._outcome is None:
+                self._fail(exc)
+            raise
 
     async def _carry(self, batch: Batch, place: Place) -> None:
         """Take one batch to its place, wait for the reply, hand on what came of it."""
@@ -292,15 +310,14 @@ class Run:
         tally.workers[reply.pid] += reply.done
         tally.count(reply.done, self._narrator.elapsed)
         for failed in failures:
-            self._note_failure(failed, reply.pid)
-        self._narrator.chunk_complete(batch, reply)
+            self._note_failure(failed)
+        self._narrator.chunk_complete(batch, reply, failures)
         self._narrator.progress()
 
-    def _note_failure(self, failed: FailedItem, pid: int | None) -> None:
+    def _note_failure(self, failed: FailedItem) -> None:
         self._tally.failed += 1
         if len(self._tally.failures) < KEPT_FAILURES:
             self._tally.failures.append((failed.index, failed.exception))
-        self._narrator.error(failed, pid)
 
     def _deliver(self, batch: Batch, values: list[Any], failures: list[FailedItem]) -> None:
         """Hand values to the consumer; a failure stands among them, or ends the run."""
@@ -369,7 +386,9 @@ class Run:
         index = batch.start + offset
         failed = FailedItem(index, crash_error(place.pid, index, exitcode, f"while it ran item {index}"), "")
         self._tally.count(1, self._narrator.elapsed)
-        self._note_failure(failed, place.pid)
+        self._note_failure(failed)
+        self._narrator.item_killed(failed, place.pid)
+        self._narrator.progress()
         self._deliver(batch.part(offset, offset + 1), [None], [failed])
 
     # ── small things ─────────────────────────────────────────────────────────────────────────────────────────────────

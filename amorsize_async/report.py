@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from html import escape
 from typing import Any
 
 __all__ = ("Report", "Tally")
 
-SMOOTHING = 0.2
-# Weight of the newest chunk in the throughput that progress shows.
+MEMORY_SECONDS = 1.0
+MEMORY_REPLIES = 10
+# What the throughput that progress shows looks back on, whichever is longer: short enough to follow a change, long
+# enough for replies of long items, which come in bursts of one from each worker.
 
 COSTLY_TRANSFER = 1.0
 # Warn when moving the items took more of the loop's time than this share of the work in the workers.
@@ -20,12 +23,14 @@ class Tally:
     """The running numbers of one execution; seconds are monotonic and count from its PRE_EXECUTE.
 
     total: items of the input, None if unknown. taken: read from the input. completed: items with an outcome.
+    tolerant: failed items count as done, since their exceptions stand among the results.
     work, cpu: seconds inside the function, summed over the workers. transfer, overhead: seconds of the loop.
     waited: seconds that dispatch waited, by what it waited for ("input", "workers", "consumer").
     """
 
     n_jobs: int
     total: int | None = None
+    tolerant: bool = True
     taken: int = 0
     completed: int = 0
     failures: list[tuple[int, BaseException]] = field(default_factory=list)
@@ -45,22 +50,34 @@ class Tally:
     items_run: int = 0
     waited: dict[str, float] = field(default_factory=lambda: {"input": 0.0, "workers": 0.0, "consumer": 0.0})
     warnings: list[str] = field(default_factory=list)
-    _last: float = 0.0
+    _last: float | None = None
+    _recent_items: float = 0.0
+    _recent_seconds: float = 0.0
+
+    def sent(self, elapsed: float) -> None:
+        """Note that a chunk is sent: throughput counts from the first one on, not from hooks and starting workers."""
+        if self._last is None:
+            self._last = elapsed
 
     def count(self, items: int, elapsed: float) -> None:
-        """Note `items` more outcomes, `elapsed` seconds after the start; keeps the smoothed throughput."""
+        """Note `items` more outcomes, `elapsed` seconds after the start; keeps the smoothed throughput.
+
+        Items and seconds fade alike, and only then is one divided by the other: the second of two replies that come
+        together adds items and no time, instead of a throughput of millions.
+        """
         self.completed += items
-        span = max(elapsed - self._last, 1e-9)
+        span = elapsed - (self._last or 0.0)
         self._last = elapsed
-        now = items / span
-        # Replies come in bursts: weigh each by the time that it stands for, against the time so far.
-        weight = max(SMOOTHING * min(1.0, span / 0.1), span / max(elapsed, 1e-9))
-        self.rate += weight * (now - self.rate)
+        kept = max(math.exp(-span / MEMORY_SECONDS), 1 - 1 / MEMORY_REPLIES)
+        self._recent_items = kept * self._recent_items + items
+        self._recent_seconds = kept * self._recent_seconds + span
+        self.rate = self._recent_items / max(self._recent_seconds, 1e-9)
 
     @property
     def percent(self) -> float:
-        """Percent of the items that have an outcome; 0.0 while their number is unknown."""
-        return 100.0 * self.completed / self.total if self.total else 0.0
+        """Percent of the items that are done; 0.0 while their number is unknown."""
+        done = self.completed if self.tolerant else self.completed - self.failed
+        return 100.0 * done / self.total if self.total else 0.0
 
     @property
     def remaining(self) -> int:

@@ -4,4 +4,8 @@
 
 One question is one module in `benchmarks/questions`: its docstring says what is asked, and its `async def
 ask(settings)` returns an `Answer`. A new file there is a new question; nothing else needs to know it.
+
+The JSON has the keys `package` (version), `machine`, `load` (what others used before), `workers`, `rounds`, `quick`
+and `answers`; each answer has `question`, `about`, `seconds`, `tables`, `promises` (`text`, `value`, `limit`,
+`at_least`, `kept`) and `numbers`, the raw ones.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import platform
 import sys
 import time
@@ -28,12 +29,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parsed(arguments)
     rounds = options.repeat or (QUICK_ROUNDS if options.quick else ROUNDS)
     settings = Settings(AsyncExecutor().statistics().n_jobs, rounds, options.quick)
+    load = _load()
     print(f"{_machine()}, {settings.workers} workers, {rounds} rounds{', quick' if options.quick else ''}")
+    if load > 0.5:
+        print(f"others are using {load:.1f} CPUs of this machine: a promise that is missed now means little")
     answers = [_answered(name, settings) for name in options.questions or questions.names()]
     if options.json:
         document = {
             "package": amorsize_async.__version__,
             "machine": _machine(),
+            "load": load,
             **_plain(settings),
             "answers": answers,
         }
@@ -77,6 +82,11 @@ async def _ask(name: str, settings: Settings) -> Answer:
 
 def _machine() -> str:
     return f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+
+
+def _load() -> float:
+    """Processes that were running or ready in the last minute, before we began; 0 where the system does not tell."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def _plain(settings: Settings) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def test_question_is_answered_on_paper_and_as_json(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "second call, warm" in done.stdout
     document = json.loads(file.read_text())
-    assert set(document) == {"package", "machine", "workers", "rounds", "quick", "answers"}
+    assert set(document) == {"package", "machine", "load", "workers", "rounds", "quick", "answers"}
     [answer] = document["answers"]
     assert set(answer) == {"question", "about", "seconds", "tables", "promises", "numbers"}
     assert {"text", "value", "limit", "at_least", "kept"} == set(answer["promises"][0])
