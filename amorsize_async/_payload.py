@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from types import BuiltinMethodType, FunctionType, MethodType
 from typing import Any
 
@@ -48,16 +50,33 @@ class _TravelsByValue(Exception):  # noqa: N818 - a signal between two lines of 
 
 
 class _Pickler(pickle.Pickler):
-    """Plain pickle that refuses what only `__main__` can import, and notes whether anything but built-ins came by."""
+    """Plain pickle that notes whether anything but built-ins came by, and handles what belongs to `__main__`.
 
-    saw_classes = False
+    homewards: the pickle goes to the process whose `__main__` it is, which has the class or function by its name;
+    elsewhere it has to travel by value.
+    """
+
+    def __init__(self, file: BytesIO, *, homewards: bool) -> None:
+        super().__init__(file, PROTOCOL)
+        self.saw_classes = False
+        self._homewards = homewards
 
     def reducer_override(self, obj: Any) -> Any:
         """Called by pickle for everything but the built-in types."""
         self.saw_classes = True
         if isinstance(obj, type | FunctionType) and obj.__module__ == "__main__":
-            raise _TravelsByValue
+            if not self._homewards or "<" in obj.__qualname__:
+                raise _TravelsByValue
+            return _of_main, (obj.__qualname__,)
         return NotImplemented
+
+
+def _of_main(qualname: str) -> Any:
+    """The class or function of that name in this process's `__main__`."""
+    found: Any = sys.modules["__main__"]
+    for name in qualname.split("."):
+        found = getattr(found, name)
+    return found
 
 
 def dumps(obj: Any) -> bytes:
@@ -65,12 +84,10 @@ def dumps(obj: Any) -> bytes:
     return _dumps(obj)[0]
 
 
-def _dumps(obj: Any) -> tuple[bytes, bool]:
-    """Pickle `obj`, and tell whether its pickle names any class (then unpickling may fail, item by item)."""
-    from io import BytesIO
-
+def _dumps(obj: Any, *, homewards: bool = False) -> tuple[bytes, bool]:
+    """Pickle `obj`, and tell whether its pickle names any class: then unpickling runs code, which may fail."""
     buffer = BytesIO()
-    pickler = _Pickler(buffer, PROTOCOL)
+    pickler = _Pickler(buffer, homewards=homewards)
     try:
         pickler.dump(obj)
     except Exception:  # noqa: BLE001 - whatever plain pickle refuses is cloudpickle's to try; it raises the real error
@@ -94,26 +111,28 @@ def pack_items(items: Sequence[Any], *, singly: bool = False) -> tuple[Parcel, d
     return _pack_singly(items)
 
 
-def pack_values(values: list[Any]) -> tuple[Parcel, dict[int, BaseException]]:
-    """Pickle results: whole if they are plain built-ins, one by one if classes are among them.
+def pack_values(
+    values: list[Any], *, whole_up_to: int, homewards: bool = True
+) -> tuple[Parcel, dict[int, BaseException], bool]:
+    """Pickle results; gives the parcel, the failures as `pack_items`, and whether the parcel is sure to unpickle.
 
-    The receiver of results cannot ask for them again, so what might fail there is sent so that it fails alone.
+    Plain built-ins travel whole, and are sure to arrive. What names classes may fail on arrival: it travels whole up to
+    so many bytes, if the receiver can ask for it again (0: it cannot), and else one by one. homewards: see `_Pickler`.
     """
     try:
-        if values and not _dumps(values[0])[1]:
-            whole, saw_classes = _dumps(values)
-            if not saw_classes:
-                return whole, {}
-    except BaseException:  # noqa: BLE001, S110 - as in pack_items: found again, and reported, item by item
-        pass
-    return _pack_singly(values)
+        whole, saw_classes = _dumps(values, homewards=homewards)
+    except BaseException:  # noqa: BLE001 - as in pack_items: found again, and reported, item by item
+        return (*_pack_singly(values, homewards=homewards), True)
+    if saw_classes and len(whole) > whole_up_to:
+        return (*_pack_singly(values, homewards=homewards), True)
+    return whole, {}, not saw_classes
 
 
-def _pack_singly(items: Sequence[Any]) -> tuple[list[bytes], dict[int, BaseException]]:
+def _pack_singly(items: Sequence[Any], *, homewards: bool = False) -> tuple[list[bytes], dict[int, BaseException]]:
     parcel, failures = [], {}
     for offset, item in enumerate(items):
         try:
-            parcel.append(_dumps(item)[0])
+            parcel.append(_dumps(item, homewards=homewards)[0])
         except BaseException as exc:  # noqa: BLE001 - as in pack_items
             parcel.append(_NONE)
             failures[offset] = exc

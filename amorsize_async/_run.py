@@ -26,8 +26,8 @@ from ._sharing import Share
 from ._shielding import finish
 from ._source import Source
 from ._stopwatch import Stopwatch
-from ._wire import Batch, FailedItem, crash_error, job_for, opened, suspects
-from ._worker import ChunkReply
+from ._wire import Batch, FailedItem, Job, Loaded, crash_error, failed_items, job_for, load_values, suspects
+from ._worker import ChunkReply, send_singly
 from .backends import Flight, Place, Pool
 from .errors import AmorsizeError, ExecutorClosedError
 from .events import Status
@@ -88,9 +88,7 @@ class Run:
         self._managers = managers
         self._share = pool.join(options.n_jobs)
         self._share.steady = sizer.costs is not None
-        self._tally = Tally(
-            n_jobs=pool.workers(self._share), total=source.total, tolerant=options.return_exceptions
-        )
+        self._tally = Tally(n_jobs=pool.workers(self._share), total=source.total, tolerant=options.return_exceptions)
         self._flights: set[Flight] = set()
         self._outcome: BaseException | None = None
         self._failed_at: int | None = None
@@ -271,15 +269,21 @@ class Run:
             await self._send_again(replace(batch, singly=batch.singly or reply.refused == "items"))
         else:
             place.known.add(self.function.digest)
-            values, failures = opened(reply, batch, job.unsendable)
-            watch.transfer()
-            self._account(batch, reply, failures)
-            self._deliver(batch, values, failures)
-            self._observe(reply, watch)
-            await self._send_again(batch.part(reply.done, len(batch.items)), split=True)
+            await self._take_home(batch, reply, job, place, watch)
 
-    async def _fly(self, place: Place, *call: Any, watch: Stopwatch) -> ChunkReply | BaseException:
-        """Run a job in the place and wait for its reply; an exception: the place broke, meanwhile or before."""
+    async def _take_home(self, batch: Batch, reply: ChunkReply, job: Job, place: Place, watch: Stopwatch) -> None:
+        """Unpack a reply, enter it into the books, deliver its values, and send on what the worker did not get to."""
+        loaded = load_values(reply) or await self._sent_singly(reply, job, place, watch)
+        values, unloadable = loaded
+        failures = failed_items(reply, batch, job.unsendable, unloadable)
+        watch.transfer()
+        self._account(batch, reply, failures)
+        self._deliver(batch, values, failures)
+        self._observe(reply, watch)
+        await self._send_again(batch.part(reply.done, len(batch.items)), split=True)
+
+    async def _fly(self, place: Place, *call: Any, watch: Stopwatch) -> Any:
+        """Run a call in the place and wait for what it returns; an exception: the place broke, meanwhile or before."""
         share, pool = self._share, self._pool
         try:
             future = asyncio.get_running_loop().run_in_executor(place.executor, *call)
@@ -296,12 +300,19 @@ class Run:
         broken = future.exception()
         return future.result() if broken is None else broken
 
+    async def _sent_singly(self, reply: ChunkReply, job: Job, place: Place, watch: Stopwatch) -> Loaded:
+        """Results that did not unpickle whole, one by one, from the worker that has them still."""
+        self._pool.hold(place, self._share)
+        parcel = await self._fly(place, send_singly, job.ticket, watch=watch)
+        again = replace(reply, values=parcel if isinstance(parcel, list) else reply.values, kept=False)
+        return load_values(again) or ([None] * reply.done, {})
+
     def _account(self, batch: Batch, reply: ChunkReply, failures: list[FailedItem]) -> None:
         """Enter a reply into the books and tell of it."""
         tally = self._tally
         self._narrator.worker_seen(reply.pid)
         tally.chunks += 1
-        tally.work += reply.seconds
+        tally.work += reply.item_seconds
         tally.cpu += reply.cpu_seconds
         tally.bytes_in += reply.bytes_in
         tally.bytes_out += reply.bytes_out
@@ -404,10 +415,10 @@ class Run:
         return now
 
 
-def _landed(pool: Pool, place: Place, share: Share, future: asyncio.Future[ChunkReply]) -> None:
-    """Give the place back when a chunk has really ended, whether or not anybody still waits for it."""
+def _landed(pool: Pool, place: Place, share: Share, future: asyncio.Future[Any]) -> None:
+    """Give the place back when a call there has really ended, whether or not anybody still waits for it."""
     failed = future.cancelled() or future.exception() is not None
-    pool.release(place, share, 0.0 if failed else future.result().seconds)
+    pool.release(place, share, 0.0 if failed else getattr(future.result(), "seconds", 0.0))
 
 
 def _innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:

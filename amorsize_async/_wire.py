@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 from . import _payload
@@ -16,7 +17,7 @@ from ._system import exit_reason
 from ._worker import CURRENT, Cell, Chunk, ChunkReply, run_chunk, run_items
 from .errors import UnpicklableError, WorkerCrashedError
 
-__all__ = ("Batch", "FailedItem", "Job", "crash_error", "job_for", "opened", "suspects")
+__all__ = ("Batch", "FailedItem", "Job", "crash_error", "failed_items", "job_for", "load_values", "suspects")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,12 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What an executor is asked to do: `call(*args)`; unsendable: offsets of items that could not be pickled."""
+    """What an executor is asked to do: `call(*args)`; unsendable: offsets of items that could not be pickled.
 
+    ticket: a number of its own, by which its results can be asked for again.
+    """
+
+    ticket: int
     call: Callable[..., ChunkReply]
     args: tuple[Any, ...]
     unsendable: dict[int, BaseException]
@@ -73,9 +78,10 @@ def job_for(
     looks at the cell. stop: whether the first failing item ends the chunk. budget: seconds after which the worker sends
     back what it has.
     """
+    ticket = next(_tickets)
     chunk = Chunk(
         batch.start,
-        len(batch.items),
+        ticket,
         function.digest,
         None if known else function.pickled,
         b"",
@@ -85,31 +91,40 @@ def job_for(
         budget=budget,
     )
     if not pickled:
-        return Job(_run_here, (function.function, batch.items, chunk, cell), {})
+        return Job(ticket, _run_here, (function.function, batch.items, chunk, cell), {})
     parcel, unsendable = _payload.pack_items(batch.items, singly=batch.singly)
-    return Job(run_chunk, (replace(chunk, items=parcel, unsent=tuple(unsendable)),), unsendable)
+    return Job(ticket, run_chunk, (replace(chunk, items=parcel, unsent=tuple(unsendable)),), unsendable)
 
 
 def _run_here(function: Callable[[Any], Any], items: Sequence[Any], chunk: Chunk, cell: Cell) -> ChunkReply:
     return run_items(function, items, chunk, cell=cell)
 
 
-def opened(reply: ChunkReply, batch: Batch, unsendable: dict[int, BaseException]) -> tuple[list[Any], list[FailedItem]]:
-    """The values of a reply, None where an item failed, and the failures, by rising index."""
-    values, unloadable = _values(reply)
-    failures = {failure.offset: _failed(failure, batch, unsendable) for failure in reply.failures}
-    for offset, exc in unloadable.items():
-        failures[offset] = _unloadable(batch.start + offset, exc)
-    return values, [failures[offset] for offset in sorted(failures)]
+_tickets = count()
 
 
-def _values(reply: ChunkReply) -> tuple[list[Any], dict[int, BaseException]]:
+Loaded = tuple[list[Any], dict[int, BaseException]]
+# Results, None where one failed to unpickle, and why: offset to exception.
+
+
+def load_values(reply: ChunkReply) -> Loaded | None:
+    """The results of a reply; None if they do not unpickle whole, and the worker can send them one by one."""
     if not reply.packed:
         return list(reply.values), {}
     try:
         return _payload.load_parcel(reply.values)
-    except BaseException as exc:  # noqa: BLE001 - a whole parcel has built-in values only: no memory is all that is left
-        return [None] * reply.done, dict.fromkeys(range(reply.done), exc)
+    except BaseException as exc:  # noqa: BLE001 - user code (`__setstate__`) may raise anything
+        return None if reply.kept else ([None] * reply.done, dict.fromkeys(range(reply.done), exc))
+
+
+def failed_items(
+    reply: ChunkReply, batch: Batch, unsendable: dict[int, BaseException], unloadable: dict[int, BaseException]
+) -> list[FailedItem]:
+    """What failed in a chunk, in the worker or on the way, by rising index."""
+    failures = {failure.offset: _failed(failure, batch, unsendable) for failure in reply.failures}
+    for offset, exc in unloadable.items():
+        failures[offset] = _unloadable(batch.start + offset, exc)
+    return [failures[offset] for offset in sorted(failures)]
 
 
 def _failed(failure: Failure, batch: Batch, unsendable: dict[int, BaseException]) -> FailedItem:

@@ -35,12 +35,17 @@ __all__ = (
     "ChunkReply",
     "run_chunk",
     "run_items",
+    "send_singly",
     "state",
 )
 
 CURRENT, STOP, CELL_WORDS = 0, 1, 2
 # The words of the cell, the small memory that a worker shares with its parent: the index of the item it is on, plus
 # one (0: none), and whether the parent asks it to stop between items.
+
+KEPT_REPLIES, KEPT_BYTES = 2, 4 << 20
+# Results that a worker keeps after it has sent them, in case they do not unpickle whole: those of the chunks that may
+# be out at once, and none that would hold much memory.
 
 CACHED_FUNCTIONS = 16
 # Functions a worker keeps unpickled. Few, because one may hold an array; a service rarely alternates among more.
@@ -58,15 +63,15 @@ class Cell(Protocol):
 class Chunk:
     """A contiguous run of items on its way to a worker.
 
-    start: index of its first item in the input. count: its items. digest: names the function. function: the pickled
-    function, None if the worker should have it. items: the parcel. is_async: the function gives coroutines.
-    stop_at_failure: leave at the first failing item. stride: items between two looks at the cell (1: exact blame).
-    unsent: offsets of items that could not be pickled; they fail unrun. budget: seconds after which the rest is sent
-    back unrun, so that a chunk that was sized by a wrong guess does not hold its worker for long.
+    start: index of its first item in the input. ticket: a number that no other chunk of the parent has. digest: names
+    the function. function: the pickled function, None if the worker should have it. items: the parcel. is_async: the
+    function gives coroutines. stop_at_failure: leave at the first failing item. stride: items between two looks at the
+    cell (1: exact blame). unsent: offsets of items that could not be pickled; they fail unrun. budget: seconds after
+    which the rest is sent back unrun, so that a chunk sized by a wrong guess does not hold its worker for long.
     """
 
     start: int
-    count: int
+    ticket: int
     digest: bytes
     function: bytes | None
     items: _payload.Parcel
@@ -81,11 +86,11 @@ class Chunk:
 class ChunkReply:
     """What came of a chunk, as the worker measured it.
 
-    values: the parcel of results, None where an item failed; `done` of them. failures: one record each.
-    seconds, cpu_seconds: wall and CPU time inside the function. bytes_in, bytes_out: sizes of the parcels.
-    peak_rss: the most memory the process has held, bytes. pid: who ran it.
-    packed: whether the values are pickled. refused: why nothing was run: "" (it was), "function" (not in the cache),
-    "items" (do not unpickle whole).
+    values: the parcel of results, None where an item failed; `done` of them. failures: one record each. seconds,
+    cpu_seconds: wall and CPU time of the chunk; item_seconds: the wall times of its items, which may overlap, summed.
+    bytes_in, bytes_out: sizes of the parcels. peak_rss: the most memory the process has held, bytes. pid: who ran it.
+    packed: whether the values are pickled. kept: whether the worker has them still, and can send them one by one.
+    refused: why nothing was run: "" (it was), "function" (not in the cache), "items" (do not unpickle whole).
     """
 
     values: Any
@@ -97,7 +102,9 @@ class ChunkReply:
     bytes_out: int = 0
     peak_rss: int = 0
     pid: int = 0
+    item_seconds: float = 0.0
     packed: bool = False
+    kept: bool = False
     refused: str = ""
 
 
@@ -107,6 +114,7 @@ class _State:
 
     cell: Cell = field(default_factory=lambda: [0] * CELL_WORDS)
     functions: OrderedDict[bytes, Callable[[Any], Any]] = field(default_factory=OrderedDict)
+    replies: OrderedDict[int, list[Any]] = field(default_factory=OrderedDict)
     ours: bool = False
     runner: asyncio.Runner | None = None
 
@@ -128,7 +136,13 @@ def run_chunk(chunk: Chunk) -> ChunkReply:
         return ChunkReply([], 0, refused="items", pid=os.getpid())
     failed.update((offset, _NOT_SENT) for offset in chunk.unsent)
     reply = run_items(function, items, chunk, skip=failed)
-    return _packed(reply, _payload.parcel_size(chunk.items))
+    return _packed(reply, chunk)
+
+
+def send_singly(ticket: int) -> _payload.Parcel | None:
+    """Send the results of a chunk again, pickled one by one; None if they are not kept any more."""
+    values = state.replies.get(ticket)
+    return None if values is None else _payload.pack_values(values, whole_up_to=0, homewards=False)[0]
 
 
 _NOT_SENT = RemoteError("not sent")
@@ -176,14 +190,23 @@ def run_items(
     cell = state.cell if cell is None else cell
     loop = _run_async if chunk.is_async else _run_plain
     began, cpu_began = time.perf_counter(), time.thread_time()
-    values, failures = loop(function, items, chunk, skip or {}, cell)
+    values, failures, together = loop(function, items, chunk, skip or {}, cell)
     seconds, cpu_seconds = time.perf_counter() - began, time.thread_time() - cpu_began
-    return ChunkReply(values, len(values), tuple(failures), seconds, cpu_seconds, peak_rss=_peak_rss(), pid=os.getpid())
+    return ChunkReply(
+        values,
+        len(values),
+        tuple(failures),
+        seconds,
+        cpu_seconds,
+        peak_rss=_peak_rss(),
+        pid=os.getpid(),
+        item_seconds=together or seconds,
+    )
 
 
 def _run_plain(
     function: Callable[[Any], Any], items: Sequence[Any], chunk: Chunk, skip: dict[int, BaseException], cell: Cell
-) -> tuple[list[Any], list[Failure]]:
+) -> tuple[list[Any], list[Failure], float]:
     """One item after the other, `stride` at a time at the speed of `map`; a stride ends at a failing item."""
     values: list[Any] = []
     failures: list[Failure] = []
@@ -208,34 +231,39 @@ def _run_plain(
             if chunk.stop_at_failure:
                 break
     cell[CURRENT] = 0
-    return values, failures
+    return values, failures, 0.0
 
 
 def _run_async(
     function: Callable[[Any], Any], items: Sequence[Any], chunk: Chunk, skip: dict[int, BaseException], cell: Cell
-) -> tuple[list[Any], list[Failure]]:
-    """All items of the chunk at once, on this worker's own event loop."""
+) -> tuple[list[Any], list[Failure], float]:
+    """All items of the chunk at once, on this worker's own event loop; gives the sum of their times, too."""
     from asyncio import gather
 
     failures: list[Failure] = []
+    together = 0.0
 
     async def guarded(offset: int, item: Any) -> Any:
+        nonlocal together
+        began = time.perf_counter()
         try:
             if offset in skip:
                 raise unloadable_item(chunk.start + offset, skip[offset])
             return await function(item)
         except BaseException as exc:  # noqa: BLE001 - as in _run_plain
             failures.append(failure_of(offset, exc))
+        finally:
+            together += time.perf_counter() - began
 
     async def everything() -> list[Any]:
         return await gather(*(guarded(offset, item) for offset, item in enumerate(items)))
 
     if cell[STOP]:
-        return [], []
+        return [], [], 0.0
     cell[CURRENT] = chunk.start + 1
     values = _run_on_a_loop(everything)
     cell[CURRENT] = 0
-    return values, sorted(failures, key=lambda failure: failure.offset)
+    return values, sorted(failures, key=lambda failure: failure.offset), together
 
 
 def _run_on_a_loop(everything: Callable[[], Coroutine[Any, Any, list[Any]]]) -> list[Any]:
@@ -261,10 +289,12 @@ def _new_runner() -> asyncio.Runner:
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
-def _packed(reply: ChunkReply, bytes_in: int) -> ChunkReply:
+def _packed(reply: ChunkReply, chunk: Chunk) -> ChunkReply:
     """The reply with its values and failures pickled; a result that cannot be is that item's failure."""
     values = reply.values
-    parcel, refused = _payload.pack_values(values)
+    parcel, refused, sure = _payload.pack_values(values, whole_up_to=KEPT_BYTES if state.ours else 0)
+    if not sure:
+        _keep(chunk.ticket, values)
     failures = {failure.offset: failure for failure in reply.failures}
     for offset, exc in refused.items():
         failures[offset] = failure_of(offset, _payload.unpicklable("result", values[offset], exc))
@@ -272,10 +302,17 @@ def _packed(reply: ChunkReply, bytes_in: int) -> ChunkReply:
         reply,
         values=parcel,
         packed=True,
+        kept=not sure,
         failures=tuple(travelling(failures[offset]) for offset in sorted(failures)),
-        bytes_in=bytes_in,
+        bytes_in=_payload.parcel_size(chunk.items),
         bytes_out=_payload.parcel_size(parcel),
     )
+
+
+def _keep(ticket: int, values: list[Any]) -> None:
+    state.replies[ticket] = values
+    if len(state.replies) > KEPT_REPLIES:
+        state.replies.popitem(last=False)
 
 
 def _peak_rss() -> int:

@@ -275,10 +275,15 @@ def _ours(left: Snapshot) -> Snapshot:
 
 
 def _is_used_elsewhere(path: Path) -> bool:
+    """Whether another program maps the file: by inode, since a semaphore is mapped under a name that it had before."""
     ours = {os.getpid(), *_marked_pids(), *(child.pid for child in psutil.Process().children(recursive=True))}
-    needle = os.fsencode(path)
+    try:
+        needle = f" {path.stat().st_ino} ".encode()
+    except OSError:  # gone by now
+        return True
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if int(entry.name) not in ours and needle in (entry / "maps").read_bytes():
+            maps = (entry / "maps").read_bytes() if int(entry.name) not in ours else b""
+            if any(needle in line and bytes(SHARED_MEMORY) in line for line in maps.splitlines()):
                 return True
     return False

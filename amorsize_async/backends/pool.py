@@ -145,6 +145,11 @@ class Pool:
         finally:
             self._waiting.pop(waiter, None)
 
+    def hold(self, place: Place, share: Share) -> None:
+        """Note one more call of `share` in a place."""
+        place.load += 1
+        share.take(place)
+
     def release(self, place: Place, share: Share, seconds: float) -> None:
         """Give a place back after a chunk that took `seconds` of its time."""
         place.chunks += 1
@@ -214,8 +219,7 @@ class Pool:
                 if place is None:
                     break
                 place.steady = share.steady and (place.steady or not place.load)
-                place.load += 1
-                share.take(place)
+                self.hold(place, share)
                 waiter.set_result(place)
 
     def _free_place(self, share: Share) -> Place | None:

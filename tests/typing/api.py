@@ -64,7 +64,7 @@ async def executors_are_typed_like_the_functions() -> None:
         assert_type(executor.stream(plain, [1]), ResultStream[bytes])
         assert_type(await executor.submit(plain, 3), bytes)
         assert_type(await executor.submit(soon, number=3), str)
-        await executor.submit(plain, "3")  # type: ignore[arg-type]
+        await executor.submit(plain, "3")  # type: ignore[call-overload]
 
 
 def wrong_calls_are_errors() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
+from pathlib import PurePath
 
 import pytest
 
@@ -48,10 +49,27 @@ def test_one_unpicklable_item_leaves_the_others_alone():
     assert list(failures) == [1]
 
 
-def test_results_that_hold_classes_are_sent_one_by_one():
+def test_plain_results_travel_whole_and_are_sure_to_arrive():
+    """Built-in values run no code when they are unpickled."""
+    parcel, failures, sure = _payload.pack_values([1, "two", None], whole_up_to=0)
+
+    assert (type(parcel), failures, sure) == (bytes, {}, True)
+
+
+def test_results_that_hold_classes_travel_whole_if_they_can_be_asked_for_again():
+    """A class then travels once for all of them."""
+    parcel, _, sure = _payload.pack_values([PurePath("a")] * 100, whole_up_to=1 << 20)
+
+    assert (type(parcel), sure) == (bytes, False)
+    assert _payload.parcel_size(parcel) < 500
+
+
+def test_results_that_hold_classes_are_sent_one_by_one_if_not():
     """What may fail to unpickle in the parent fails alone there."""
-    parcel, _ = _payload.pack_values([1, jobs.Bomb(), 3])
+    parcel, _, sure = _payload.pack_values([1, jobs.Bomb(), 3], whole_up_to=0)
     values, failures = _payload.load_parcel(parcel)
+
+    assert sure
 
     assert values == [1, None, 3]
     assert [str(exc) for exc in failures.values()] == ["boom"]
