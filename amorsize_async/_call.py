@@ -153,13 +153,13 @@ def open_stream(
     checked_number("buffersize", buffersize)
     outlet = Outlet(ordered=ordered, buffersize=buffersize, chunks=STREAM_CHUNKS)
 
-    async def drive() -> Report:
+    async def drive() -> None:
         engine = await opened()
         workers = engine.pool.capacity if call.n_jobs is None else min(call.n_jobs, engine.pool.capacity)
         outlet.allow(STREAM_CHUNKS * workers)
         # Small enough that the window holds two chunks for each worker.
         most = None if buffersize is None else max(1, buffersize // (2 * workers))
-        return await _drive(engine, call, outlet, most=most)
+        await _drive(engine, call, outlet, most=most)
 
     return ResultStream(outlet, drive, copy_context())
 

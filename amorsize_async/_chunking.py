@@ -2,10 +2,11 @@
 
 With t = smoothed seconds per item, h = parent seconds per chunk, P = workers and R = items left:
 
-    n = max(1, min(byte cap, loop cap, max(ceil(P*h/t), min(T/t, R/(2P)))))
+    n = max(1, min(byte cap, loop cap, max(ceil(max(P*h, 3 ms)/t), min(T/t, R/(2P)))))
 
-P*h/t keeps the parent from being the bottleneck, T bounds the latency of progress and of cancellation, R/(2P) bounds
-the tail (guided self-scheduling, Polychronopoulos and Kuck 1987), the byte and loop caps bound the loop's lag.
+P*h/t keeps the parent from being the bottleneck (3 ms: see LEAST_SECONDS), T bounds the latency of progress and of
+cancellation, R/(2P) bounds the tail (guided self-scheduling, Polychronopoulos and Kuck 1987), the byte and loop caps
+bound the loop's lag.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from dataclasses import dataclass
 
 __all__ = ("ChunkSizer", "CostMemory", "Costs", "Observation")
 
-TARGET_SECONDS = 0.03
-# T: work per chunk. Longer chunks cost the parent less, shorter ones make progress, fairness and cancellation prompt;
-# at 30 ms the parent spends about 1 % of a core per worker.
+TARGET_SECONDS = 0.05
+# T: work per chunk. Longer chunks cost the parent less, shorter ones make progress, fairness and cancellation prompt.
+# A chunk costs the parent about 0.6 ms of CPU in all its threads: 1.2 % of a core per worker at 50 ms.
 
-BUDGET_SECONDS = 5 * TARGET_SECONDS
+LEAST_SECONDS = 0.003
+# What a chunk of the tail is worth at least: smaller ones cost more than the evening out of the last chunks gains.
+
+BUDGET_SECONDS = 3 * TARGET_SECONDS
 # When a chunk has taken this long, its worker sends back what is done and the rest unrun: the items turned out to be
 # much heavier than those before, and others wait.
 
@@ -148,9 +152,10 @@ class ChunkSizer:
 
     def _ideal(self, costs: Costs, remaining: int | None) -> int:
         item = max(costs.item_seconds, 1e-9)
-        floor = math.ceil(self.n_jobs * costs.chunk_overhead / item)
+        floor = math.ceil(max(self.n_jobs * costs.chunk_overhead, LEAST_SECONDS) / item)
         wanted = TARGET_SECONDS / item
         if remaining is not None:
+            floor = min(floor, math.ceil(remaining / self.n_jobs))  # whatever a chunk costs, nobody should stay idle
             # A tail of ever smaller chunks evens out plain items; coroutines that wait together gain nothing from it.
             wanted = min(wanted, math.ceil(remaining / self.n_jobs) if self.is_async else remaining / (2 * self.n_jobs))
         caps = [

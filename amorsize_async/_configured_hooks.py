@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pkgutil
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +51,8 @@ def hooks_from(entries: Iterable[str | Mapping[str, Any]], source: str = "the co
 
 
 def _entries_of_project(folder: Path) -> Sequence[str | Mapping[str, Any]]:
+    import tomllib
+
     for candidate in (folder, *folder.parents):
         project = candidate / "pyproject.toml"
         if project.is_file():

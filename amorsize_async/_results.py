@@ -63,6 +63,9 @@ class Sink(Protocol):
     def dispatched(self, items: int) -> None:
         """Note that `items` were sent to the workers."""
 
+    def ended(self, report: Report) -> None:
+        """Take the report: the run is over, however it went."""
+
 
 class Collector:
     """Keeps all values, in input order, for the list form; there is always room, since all of them are kept anyway."""
@@ -87,6 +90,9 @@ class Collector:
     def dispatched(self, items: int) -> None:
         return None
 
+    def ended(self, report: Report) -> None:
+        return None
+
 
 class Outlet:
     """A bounded buffer between a run and its consumer.
@@ -97,6 +103,7 @@ class Outlet:
 
     def __init__(self, *, ordered: bool, buffersize: int | None, chunks: int) -> None:
         self._reorder = Reorder() if ordered else None
+        self.report: Report | None = None
         self._buffersize = buffersize
         self._chunks = chunks
         self._pieces: deque[Piece] = deque()
@@ -133,6 +140,9 @@ class Outlet:
         self._open_items += items
         self._open_chunks += 1
 
+    def ended(self, report: Report) -> None:
+        self.report = report
+
     def take(self) -> Piece | None:
         """The next piece for the consumer, None if there is none now."""
         return self._pieces.popleft() if self._pieces else None
@@ -162,11 +172,11 @@ class ResultStream(Generic[R]):
     The work runs in a task that the stream owns, so no task group is open while the consumer's code runs (PEP 789).
     """
 
-    def __init__(self, outlet: Outlet, drive: Callable[[], Coroutine[Any, Any, Report]], context: Context) -> None:
+    def __init__(self, outlet: Outlet, drive: Callable[[], Coroutine[Any, Any, None]], context: Context) -> None:
         self._outlet = outlet
         self._drive = drive
         self._context = context
-        self._task: asyncio.Task[Report] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._piece: list[Any] = []
         self._next = 0
         self._start = 0
@@ -179,9 +189,8 @@ class ResultStream(Generic[R]):
 
     @property
     def report(self) -> Report | None:
-        """What happened; None before the stream has ended, and where it failed."""
-        done = self._task is not None and self._task.done() and not self._task.cancelled()
-        return self._task.result() if done and self._task and self._task.exception() is None else None
+        """What happened; None before the stream has ended. After a `break` it is there when the stream is closed."""
+        return self._outlet.report
 
     async def __aenter__(self) -> Self:
         self._begin()

@@ -10,8 +10,8 @@ The only place with a task group, and the only one that calls `run_in_executor`.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -88,7 +88,12 @@ class Run:
         self._managers = managers
         self._share = pool.join(options.n_jobs)
         self._share.steady = sizer.costs is not None
-        self._tally = Tally(n_jobs=pool.workers(self._share), total=source.total, tolerant=options.return_exceptions)
+        self._tally = Tally(
+            n_jobs=pool.workers(self._share),
+            total=source.total,
+            tolerant=options.return_exceptions,
+            is_async=function.is_async,
+        )
         self._flights: set[Flight] = set()
         self._outcome: BaseException | None = None
         self._failed_at: int | None = None
@@ -101,7 +106,7 @@ class Run:
 
     async def drive(self) -> Report:
         """Run to the end; raises the first failure, or what cancelled it, after everything is cleaned up."""
-        execution_id = uuid.uuid4().hex
+        execution_id = os.urandom(16).hex()
         bus = EventBus(self._managers, execution_id)
         self._narrator = Narrator(
             bus, self._tally, execution_id=execution_id, function=self.function.name, executor=self._pool.name
@@ -161,6 +166,7 @@ class Run:
             status=status,
             elapsed=self._narrator.elapsed,
         )
+        self._sink.ended(report)
         self._narrator.end(report, status, error)
         await self._narrator.bus.aclose(bound=FLUSH_SECONDS_CANCELLED if status == "cancelled" else FLUSH_SECONDS)
         return report

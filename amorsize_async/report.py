@@ -14,6 +14,9 @@ MEMORY_REPLIES = 10
 # What the throughput that progress shows looks back on, whichever is longer: short enough to follow a change, long
 # enough for replies of long items, which come in bursts of one from each worker.
 
+WAITING_SHARE = 0.5
+# A coroutine function that computes for less than this share of its time is limited by what it waits for.
+
 COSTLY_TRANSFER = 1.0
 # Warn when moving the items took more of the loop's time than this share of the work in the workers.
 
@@ -22,8 +25,8 @@ COSTLY_TRANSFER = 1.0
 class Tally:
     """The running numbers of one execution; seconds are monotonic and count from its PRE_EXECUTE.
 
-    total: items of the input, None if unknown. taken: read from the input. completed: items with an outcome.
-    tolerant: failed items count as done, since their exceptions stand among the results.
+    total: items of the input, None if unknown. completed: items with an outcome. tolerant: failed items count as done,
+    since their exceptions stand among the results. is_async: the function gives coroutines.
     work, cpu: seconds inside the function, summed over the workers. transfer, overhead: seconds of the loop.
     waited: seconds that dispatch waited, by what it waited for ("input", "workers", "consumer").
     """
@@ -31,7 +34,7 @@ class Tally:
     n_jobs: int
     total: int | None = None
     tolerant: bool = True
-    taken: int = 0
+    is_async: bool = False
     completed: int = 0
     failures: list[tuple[int, BaseException]] = field(default_factory=list)
     failed: int = 0
@@ -91,6 +94,8 @@ class Tally:
 
     def limited_by(self, elapsed: float) -> str:
         """What kept the execution from being faster: what its dispatch waited for longest, or the loop itself."""
+        if self.cpu < WAITING_SHARE * self.work and self.is_async:
+            return "awaiting"
         if self.transfer + self.overhead > max(elapsed / 2, self.work / max(1, len(self.workers))):
             return "payload" if self.transfer > self.overhead else "parent"
         return max(self.waited, key=lambda what: self.waited[what]) if any(self.waited.values()) else "workers"
@@ -107,7 +112,9 @@ class Report:
     speedup: work_seconds over elapsed. efficiency: speedup over the workers used. bytes_in, bytes_out: sent to the
     workers, and back. workers_lost: workers that died. failures: (index, exception), by index,
     of at most the first 1,000.
-    limited_by: "workers" (they were busy: more of them would help), "input", "consumer", "payload" or "parent".
+    limited_by: "workers" (they were busy: more of them would help), "input", "consumer", "payload", "parent", or
+    "awaiting" (coroutines that wait for something else). For a coroutine function, the work is the sum of its items'
+    times, which overlap: the speedup is over awaiting one after the other.
     """
 
     function: str
@@ -204,6 +211,7 @@ _LIMITS = {
     "input": "the input: workers waited for its next items",
     "consumer": "the consumer: results waited to be taken",
     "payload": "the payload: moving items and results took longer than computing them",
+    "awaiting": "what the coroutines wait for: more workers would not help",
     "parent": "the event loop: handing out chunks took most of its time",
 }
 

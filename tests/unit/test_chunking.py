@@ -63,10 +63,11 @@ def test_the_tail_is_cut_into_smaller_chunks():
 
 
 def test_tiny_items_keep_the_parent_free_even_in_the_tail():
-    """The floor P*h/t holds: a chunk costs the parent something however small it is."""
-    sizer = settled(1e-6, n_jobs=4, overhead_seconds=1e-4)
+    """The floor P*h/t holds, since a chunk costs the parent something; but each worker gets one."""
+    sizer = settled(1e-6, n_jobs=64, overhead_seconds=1e-4)
 
-    assert sizer.next_size(100) >= 4 * 3e-4 / 1e-6 * 0.9
+    assert sizer.next_size(10_000_000) >= 64 * 3e-4 / 1e-6 * 0.9
+    assert sizer.next_size(6_400) == 100
 
 
 def test_bytes_bound_a_chunk_in_either_direction():
