@@ -110,12 +110,13 @@ class Narrator:
         for pid in list(self._present):
             self.worker_gone(pid, "cancelled" if status == "cancelled" else "finished")
         if self.bus.post_execute:
+            elapsed = self.elapsed
             self._tell(
                 HookEvent.POST_EXECUTE,
                 status=status,
                 percent_complete=percent,
-                elapsed_time=report.elapsed,
-                throughput_items_per_sec=report.items / max(report.elapsed, 1e-9),
+                elapsed_time=elapsed,
+                throughput_items_per_sec=report.items / max(elapsed, 1e-9),
                 results_count=report.items if status == "ok" else 0,
                 error=error,
                 error_message=None if error is None else message_of(error),

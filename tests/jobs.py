@@ -171,3 +171,24 @@ def read_mark(item):
 def refuse(*args):
     """An initializer that fails."""
     raise ConnectionError("no database")
+
+
+class SpeechlessError(Exception):
+    """An exception that cannot say what it is."""
+
+    def __str__(self):
+        """Fail."""
+        raise RuntimeError("no words")
+
+
+def raise_speechless(item):
+    """Fail on three, without words."""
+    if item == 3:
+        raise SpeechlessError(item)
+    return item
+
+
+def spin_and_divide(number):
+    """Take a millisecond, then fail on zero."""
+    spin(0.001)
+    return divide(number)

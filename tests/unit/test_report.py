@@ -41,6 +41,16 @@ def test_throughput_is_smoothed_towards_the_present():
     assert 9 < counted.rate < 15
 
 
+def test_replies_of_long_items_that_come_together_are_no_rate_of_their_own():
+    """Two workers with items of a second each: their replies come in pairs, a millisecond apart."""
+    counted = Tally(n_jobs=2)
+    counted.sent(3.0)
+    for second in range(4, 24):
+        counted.count(1, float(second))
+        counted.count(1, second + 0.001)
+    assert 1.9 < counted.rate < 2.1
+
+
 def test_what_limited_the_run_is_what_it_waited_for():
     """Or the loop, if moving the payload took most of the time."""
     assert report(waited={"input": 0.1, "workers": 0.8, "consumer": 0.0}).limited_by == "workers"

@@ -1,0 +1,65 @@
+"""What to do with an item that failed: pure decisions, no clock, no loop."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ("RetryPolicy",)
+
+Retryable = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a failed item is tried again, and after what wait; a waiting item holds no worker.
+
+    attempts: times an item is run at most, the first included, at least 1.
+    on: which failures are worth another attempt: an exception class, several, or a function of the exception.
+    wait_initial: seconds before the second attempt. wait_exp_base: factor from one wait to the next. wait_max: the
+    longest wait in seconds. wait_jitter: seconds of random extra, so that items that failed together do not return
+    together; it never makes a wait longer than `wait_max`.
+
+    Names and formula are stamina's: `min(wait_max, wait_initial * wait_exp_base ** (attempt - 1) + jitter)`.
+    """
+
+    attempts: int = 3
+    on: Retryable = Exception
+    wait_initial: float = 0.1
+    wait_max: float = 5.0
+    wait_exp_base: float = 2.0
+    wait_jitter: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise TypeError or ValueError for what makes no sense."""
+        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int):
+            raise TypeError(f"attempts is a {type(self.attempts).__name__}; pass a whole number of at least 1")
+        if self.attempts < 1:
+            raise ValueError(f"attempts={self.attempts} is too small; pass at least 1, the first attempt included")
+        for name in ("wait_initial", "wait_max", "wait_exp_base", "wait_jitter"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)} is not a wait; pass a number of at least 0")
+        if not callable(self.on) and not isinstance(self.on, tuple):
+            raise TypeError(f"on is a {type(self.on).__name__}; pass exception classes, or a function of the exception")
+
+    @classmethod
+    def of(cls, retry: RetryPolicy | int | None) -> RetryPolicy | None:
+        """The policy that `retry=` means: attempts as a number, a policy, or None for no second attempt."""
+        if retry is None or isinstance(retry, RetryPolicy):
+            return retry
+        return cls(attempts=retry)
+
+    def again(self, exc: BaseException, attempt: int) -> bool:
+        """Whether an item that failed with `exc` in its attempt number `attempt`, from 1, is tried again."""
+        if attempt >= self.attempts:
+            return False
+        if isinstance(self.on, type | tuple):
+            return isinstance(exc, self.on)
+        return bool(self.on(exc))
+
+    def wait(self, attempt: int, jitter: Callable[[float, float], float] = random.uniform) -> float:
+        """Seconds between attempt number `attempt`, from 1, and the next."""
+        # The exponent is bounded: beyond it every wait is the longest, and a float would overflow.
+        backoff = self.wait_initial * self.wait_exp_base ** min(attempt - 1, 64)
+        return min(self.wait_max, backoff + jitter(0.0, self.wait_jitter))
