@@ -362,4 +362,9 @@ def _on_loop_of(executor: AsyncExecutor, called: Callable[[], Coroutine[Any, Any
         raise ExecutorClosedError(
             "execute() would block the loop that its executor runs on; await execute_async() instead"
         )
-    return asyncio.run_coroutine_threadsafe(called(), loop).result()
+    outcome = asyncio.run_coroutine_threadsafe(called(), loop)
+    try:
+        return outcome.result()
+    except KeyboardInterrupt:
+        outcome.cancel()
+        raise

@@ -9,10 +9,8 @@ import math
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, TypedDict
-
-import anyio
 
 from . import _payload
 from ._chunking import ChunkSizer, CostMemory
@@ -21,6 +19,7 @@ from ._payload import PackedFunction
 from ._results import Collector, Outlet, ResultStream, Sink
 from ._run import Run, RunOptions
 from ._source import open_source
+from ._threads import in_thread
 from .backends import Pool
 from .hooks import HookManager
 from .report import Report
@@ -65,7 +64,7 @@ STREAM_CHUNKS = 16
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Where calls run: a pool, the hooks that get every run of it, what it knows of costs, how it cancels.
+    """Where calls run: a pool, the hooks that get every run of it, what it knows of costs, how it cancels and gives up.
 
     close: ends a pool that was opened for one call, None if the pool outlives it.
     """
@@ -74,6 +73,7 @@ class Engine:
     costs: CostMemory
     managers: tuple[HookManager, ...] = ()
     cancel_grace: float = 0.1
+    max_item_deaths: int = 2
     close: Callable[[], Awaitable[None]] | None = None
 
 
@@ -136,7 +136,7 @@ def checked_managers(hooks: Hooks) -> tuple[HookManager, ...]:
 
 async def configured_managers() -> tuple[HookManager, ...]:
     """The hooks that the environment or pyproject.toml name, read in a thread; see `configured_hooks`."""
-    return tuple(await anyio.to_thread.run_sync(configured_hooks))
+    return tuple(await in_thread(configured_hooks))
 
 
 async def collect(engine: Engine, call: Call) -> tuple[list[Any], Report]:
@@ -179,10 +179,16 @@ async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) ->
 
 async def _packed(fn: Callable[..., Any], *, pickled: bool) -> PackedFunction:
     """Pickle the function: on the loop if that is a name to look up, in a thread if it may hold anything."""
-    by_name = isinstance(fn, FunctionType | BuiltinFunctionType | type) and fn.__module__ != "__main__"
-    if not pickled or (by_name and "<" not in fn.__qualname__):
+    if not pickled or _is_a_name(fn):
         return _payload.pack_function(fn, pickled=pickled)
-    return await anyio.to_thread.run_sync(lambda: _payload.pack_function(fn))
+    return await in_thread(lambda: _payload.pack_function(fn))
+
+
+def _is_a_name(fn: Callable[..., Any]) -> bool:
+    """Whether pickling `fn` writes its name and nothing else; a method of a built-in object takes that along."""
+    if not isinstance(fn, FunctionType | BuiltinFunctionType | type) or "<" in fn.__qualname__:
+        return False
+    return fn.__module__ != "__main__" and isinstance(getattr(fn, "__self__", None), ModuleType | None)
 
 
 def _run(engine: Engine, call: Call, function: PackedFunction, sink: Sink, most: int | None) -> Run:
@@ -194,7 +200,7 @@ def _run(engine: Engine, call: Call, function: PackedFunction, sink: Sink, most:
         costs=engine.costs.recall(function.digest),
         is_async=function.is_async,
     )
-    options = RunOptions(call.n_jobs, call.return_exceptions, engine.cancel_grace)
+    options = RunOptions(call.n_jobs, call.return_exceptions, engine.cancel_grace, engine.max_item_deaths)
     managers = tuple(dict.fromkeys((*engine.managers, *call.managers)))
     return Run(
         function,

@@ -79,6 +79,17 @@ def received(failure: Failure, index: int) -> BaseException:
             exc = _payload.loads(exc)
         except BaseException as cause:  # noqa: BLE001 - it loaded in the worker; here its module may be another
             exc = RemoteError(f"the exception of item {index} cannot be unpickled here: {message_of(cause)}")
-        exc.__cause__ = RemoteTraceback(failure.traceback)
-    exc.add_note(f"amorsize_async: raised for item {index}")
+        _annotate(exc, cause=RemoteTraceback(failure.traceback))
+    _annotate(exc, note=f"amorsize_async: raised for item {index}")
     return exc
+
+
+def _annotate(exc: BaseException, *, cause: BaseException | None = None, note: str | None = None) -> None:
+    """Add a cause or a note, if the exception lets itself be changed: some are frozen, or guard their attributes."""
+    try:
+        if cause is not None:
+            exc.__cause__ = cause
+        if note is not None:
+            exc.add_note(note)
+    except Exception:  # noqa: BLE001, S110 - user code; without the addition it is still the user's exception
+        pass

@@ -118,12 +118,15 @@ class Hook:
         if recovered:
             logger.info("hook %s works again", self.name)
 
-    def failed(self, event: HookEvent, error: BaseException, seconds: float = 0.0) -> None:
-        """Record a call (or a condition) that raised ``error``; log it if it is the first of a streak."""
+    def failed(self, event: HookEvent, error: BaseException, seconds: float = 0.0, *, answered: bool = False) -> None:
+        """Record a call (or a condition) that raised ``error``; log it if it is the first of a streak.
+
+        ``answered``: the caller of the execution gets it, from a critical hook: counted, but no fault of the hook's.
+        """
         with self._tally.lock:
             self.stats["errors"] += 1
             self._spent(seconds)
-            streak = self._count_failure(event)
+            streak = self._count_failure(event, answered=answered)
         self._say(event, streak, f"{type(error).__name__}: {message_of(error)}", error)
 
     def timed_out(self, event: HookEvent, what: str, *, seconds: float = 0.0, stuck: bool = False) -> None:
@@ -172,8 +175,10 @@ class Hook:
         self.stats["seconds"] += seconds
         self.stats["max_seconds"] = max(seconds, self.stats["max_seconds"])
 
-    def _count_failure(self, event: HookEvent) -> int:
+    def _count_failure(self, event: HookEvent, *, answered: bool = False) -> int:
         self._tally.errors[event] = self._tally.errors.get(event, 0) + 1
+        if answered:
+            return 0
         streak = self.breaker.fail()
         self.stats["quarantined"] = self.breaker.retry_at is not None
         return streak

@@ -134,7 +134,7 @@ class InlineLane(Lane):
             delivery.outcome = self._context.run(call_steps, self.hook.steps, delivery.context)
         except BaseException as error:  # noqa: BLE001 - delivery: whatever a hook raises is its own failure, not the run's
             delivery.outcome = error
-            self.hook.failed(delivery.event, error, time.monotonic() - started)
+            self.hook.failed(delivery.event, error, time.monotonic() - started, answered=delivery.subscription.critical)
             return
         seconds = time.monotonic() - started
         self.hook.succeeded(seconds)
@@ -251,7 +251,7 @@ class AsyncLane(Lane):
             what = f"cancelled at the end of the execution after {seconds:.1f} s{place}"
             self.hook.timed_out(delivery.event, what, seconds=seconds)
         else:
-            self.hook.failed(delivery.event, error, seconds)
+            self.hook.failed(delivery.event, error, seconds, answered=delivery.subscription.critical)
         if from_outside:
             raise error
 

@@ -37,9 +37,14 @@ class Narrator:
 
     def pre_execute(self) -> None:
         """The execution begins; no item has run."""
+        self.began = time.monotonic()
         if self.bus.pre_execute:
             expected = float(min(self._tally.n_jobs, self._tally.total or self._tally.n_jobs))
             self._tell(HookEvent.PRE_EXECUTE, metadata=self._about(max(1.0, expected)))
+
+    def has_seen(self, pid: int) -> bool:
+        """Whether this worker works for the execution now."""
+        return pid in self._present
 
     def worker_seen(self, pid: int, **details: Any) -> None:
         """A worker begins to work for this execution: told once per process, before its first chunk."""

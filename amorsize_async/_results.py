@@ -13,6 +13,7 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+from ._shielding import finish
 from .errors import ExecutorClosedError
 from .report import Report
 
@@ -221,9 +222,8 @@ class ResultStream(Generic[R]):
         self._piece, self._next = [], 0
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
-            if not self._task.cancelled():
-                self._task.exception()  # seen: a stream that is closed early does not report what failed after that
+            self._outlet.wake()
+            await finish(_ended(self._task))
 
     def __del__(self) -> None:
         if self._task is not None and not self._task.done():
@@ -254,7 +254,9 @@ class ResultStream(Generic[R]):
         if self._piece:
             self._outlet.consumed(len(self._piece))
             self._piece, self._next = [], 0
-        while (piece := self._outlet.take()) is None:
+        while (piece := self._outlet.take()) is None or self._closed:
+            if self._closed:
+                raise StopAsyncIteration
             if self._task is None or self._task.done():
                 self._finish()
             await self._outlet.wait()
@@ -268,9 +270,19 @@ class ResultStream(Generic[R]):
         raise StopAsyncIteration
 
 
-def _waking(outlet: Outlet) -> Callable[[object], None]:
+def _waking(outlet: Outlet) -> Callable[[asyncio.Task[None]], None]:
     """A callback that holds the outlet and not the stream, so that a forgotten stream can be collected."""
-    return lambda _task: outlet.wake()
+
+    def ended(task: asyncio.Task[None]) -> None:
+        outlet.wake()
+        if not task.cancelled():
+            task.exception()  # seen: the consumer gets it if it is still there, and nobody else misses it
+
+    return ended
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    await asyncio.wait([task])
 
 
 class _Enumerated(Generic[R]):

@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Coroutine, Iterable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn
@@ -26,9 +28,21 @@ from ._sharing import Share
 from ._shielding import finish
 from ._source import Source
 from ._stopwatch import Stopwatch
-from ._wire import Batch, FailedItem, Job, Loaded, crash_error, failed_items, job_for, load_values, suspects
+from ._wire import (
+    Batch,
+    FailedItem,
+    Job,
+    Loaded,
+    crash_error,
+    failed_items,
+    foreign_error,
+    has_begun,
+    job_for,
+    load_values,
+    suspects,
+)
 from ._worker import ChunkReply, send_singly
-from .backends import Flight, Place, Pool
+from .backends import Place, Pool
 from .errors import AmorsizeError, ExecutorClosedError
 from .events import Status
 from .hooks import HookManager
@@ -43,8 +57,8 @@ FLUSH_SECONDS = 5.0
 FLUSH_SECONDS_CANCELLED = 1.0
 # How long the end of a run waits for hooks that are behind.
 
-UNEXPLAINED_DEATHS = 3
-# Workers that may die with a batch while on none of its items, before the batch is given up.
+DEATHS_IN_A_ROW = 20
+# Workers that may die one after the other without one result between them: then it is not single items that kill.
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +67,13 @@ class RunOptions:
 
     n_jobs: the most workers at once, None for all.
     return_exceptions: failed items stand in the results as exceptions. cancel_grace: seconds that running items get
-    when the execution is cancelled.
+    when the execution is cancelled. max_item_deaths: workers that may die of one item before it is given up.
     """
 
     n_jobs: int | None = None
     return_exceptions: bool = False
     cancel_grace: float = 0.1
+    max_item_deaths: int = 2
 
 
 class _Stop(Exception):  # noqa: N818 - never leaves this module: ends the task group when the outcome is known
@@ -86,7 +101,7 @@ class Run:
         self._sink = sink
         self._options = options
         self._managers = managers
-        self._share = pool.join(options.n_jobs)
+        self._share = pool.join(options.n_jobs, self._executor_closed)
         self._share.steady = sizer.costs is not None
         self._tally = Tally(
             n_jobs=pool.workers(self._share),
@@ -94,7 +109,10 @@ class Run:
             tolerant=options.return_exceptions,
             is_async=function.is_async,
         )
-        self._flights: set[Flight] = set()
+        self._group: asyncio.TaskGroup | None = None
+        self._flights: set[_Flight] = set()
+        self._deaths: Counter[int] = Counter()
+        self._deaths_in_a_row = 0
         self._outcome: BaseException | None = None
         self._failed_at: int | None = None
 
@@ -129,6 +147,8 @@ class Run:
 
     async def _open(self) -> None:
         """PRE_EXECUTE and its hooks, while the workers start; no item runs before."""
+        await self._source.open()
+        self._tally.total = self._source.total
         wanted = self._share.limit if self._tally.total is None else self._tally.total
         self._pool.prepare(self._share, wanted)
         self._tally.chunksize = self._size()
@@ -140,19 +160,21 @@ class Run:
         self._task = asyncio.current_task()
         self._cancellations = self._task.cancelling() if self._task else 0
         try:
-            async with asyncio.TaskGroup() as self._group:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
                 await self._feed()
         except BaseExceptionGroup as group:
             unexpected = group.split(_Stop)[1]
             if unexpected is not None:
                 raise _innermost(unexpected) from None
-        outcome = self._outcome or self._source.error
+        outcome = self._outcome if self._outcome is not None else self._source.error
         if outcome is not None:
             raise outcome
 
     async def _close(self, status: Status, error: BaseException | None) -> Report:
         """Stop what still runs, say so, and let the hooks catch up; bounded, and done on every path."""
-        for place in await self._pool.abandon(self._flights, self._options.cancel_grace):
+        flights = [(flight.place, flight.future) for flight in self._flights]
+        for place in await self._pool.abandon(flights, self._options.cancel_grace):
             if place.pid is not None:
                 self._narrator.worker_gone(place.pid, "killed")
         self._pool.leave(self._share)
@@ -222,39 +244,36 @@ class Run:
             self._fail(exc)
 
     def _send(self, batch: Batch, place: Place) -> None:
+        """Send a batch off at once, so that the place has an owner at every moment, and have a task wait for it."""
         self._tally.sent(self._narrator.elapsed)
-        self._group.create_task(self._carry_or_stop(batch, place), name="amorsize-chunk")
+        if place.pid is not None:
+            self._narrator.worker_seen(place.pid)
+        flight = self._launched(batch, place)
+        self._in_group(self._await_reply(flight))
+
+    def _in_group(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` as a task of the group; when that is ending already, what it would do is not wanted any more."""
+        try:
+            if self._group is None:
+                raise RuntimeError("not begun")
+            self._group.create_task(work, name="amorsize-chunk")
+        except RuntimeError:
+            work.close()
 
     async def _send_again(self, batch: Batch, *, split: bool = False) -> None:
         """Send items that were not run: their worker died or had no more time, or needs them in another form.
 
         `split`: they were part of a chunk whose other part goes its own way.
         """
-        if len(batch.items):
+        if len(batch.items) and self._failed_at is None:
             if split:
                 self._sink.dispatched(0)
             self._send(batch, await self._place())
 
     # ── a chunk, there and back ──────────────────────────────────────────────────────────────────────────────────────
 
-    async def _carry_or_stop(self, batch: Batch, place: Place) -> None:
-        """Carry a batch; that nobody but its task is cancelled, by a hook on the loop, cancels the run.
-
-        The task group takes a cancelled task for a finished one, and the results of its chunk would be missing.
-        """
-        try:
-            await self._carry(batch, place)
-        except asyncio.CancelledError as exc:
-            cancelling = self._task.cancelling() if self._task else 0
-            if cancelling == self._cancellations and self._outcome is None:
-                self._fail(exc)
-            raise
-
-    async def _carry(self, batch: Batch, place: Place) -> None:
-        """Take one batch to its place, wait for the reply, hand on what came of it."""
+    def _launched(self, batch: Batch, place: Place) -> _Flight:
         watch = Stopwatch()
-        if place.pid is not None:
-            self._narrator.worker_seen(place.pid)
         stride = self.sizer.stride()
         job = job_for(
             batch,
@@ -267,49 +286,74 @@ class Run:
             budget=self.sizer.budget,
         )
         watch.transfer()
-        reply = await self._fly(place, job.call, *job.args, watch=watch)
-        if isinstance(reply, BaseException):
-            await self._worker_died(batch, place, stride, reply)
-        elif reply.refused:
-            place.known.discard(self.function.digest)
-            await self._send_again(replace(batch, singly=batch.singly or reply.refused == "items"))
-        else:
-            place.known.add(self.function.digest)
-            await self._take_home(batch, reply, job, place, watch)
+        future = self._called(place, job.call, *job.args)
+        flight = _Flight(place, batch, job, stride, watch, future)
+        self._flights.add(flight)
+        watch.pause()
+        return flight
 
-    async def _take_home(self, batch: Batch, reply: ChunkReply, job: Job, place: Place, watch: Stopwatch) -> None:
+    def _called(self, place: Place, *call: Any) -> asyncio.Future[Any]:
+        """Run a call in the place; a place that refuses gives a future that has failed already."""
+        loop = asyncio.get_running_loop()
+        try:
+            if place.executor is None:  # the loop would take its own threads for it
+                raise BrokenProcessPool("the worker is gone")
+            future = loop.run_in_executor(place.executor, *call)
+        except (RuntimeError, OSError) as exc:  # broken or closed; OSError: no process can be started
+            future = loop.create_future()
+            future.set_exception(exc)
+        future.add_done_callback(partial(_landed, self._pool, place, self._share))
+        return future
+
+    async def _await_reply(self, flight: _Flight) -> None:
+        """Wait for the reply to a batch; that this task alone is cancelled, by a hook on the loop, cancels the run.
+
+        The task group takes a cancelled task for a finished one, and the results of its chunk would be missing.
+        """
+        try:
+            await self._replied(flight)
+        except asyncio.CancelledError as exc:
+            cancelling = self._task.cancelling() if self._task else 0
+            if cancelling == self._cancellations and self._outcome is None:
+                self._fail(exc)
+            raise
+
+    async def _replied(self, flight: _Flight) -> None:
+        """Wait for a reply and hand on what came of it."""
+        await asyncio.wait((flight.future,))
+        self._flights.discard(flight)
+        flight.watch.go_on()
+        broken = None if flight.future.cancelled() else flight.future.exception()
+        if flight.future.cancelled() or broken is not None:
+            await self._place_broke(flight, broken)
+            return
+        reply: ChunkReply = flight.future.result()
+        self._deaths_in_a_row = 0
+        if reply.refused:
+            flight.place.known.discard(self.function.digest)
+            singly = flight.batch.singly or reply.refused == "items"
+            await self._send_again(replace(flight.batch, singly=singly))
+        else:
+            flight.place.known.add(self.function.digest)
+            await self._take_home(flight, reply)
+
+    async def _take_home(self, flight: _Flight, reply: ChunkReply) -> None:
         """Unpack a reply, enter it into the books, deliver its values, and send on what the worker did not get to."""
-        loaded = load_values(reply) or await self._sent_singly(reply, job, place, watch)
-        values, unloadable = loaded
-        failures = failed_items(reply, batch, job.unsendable, unloadable)
+        batch, watch = flight.batch, flight.watch
+        values, unloadable = load_values(reply) or await self._sent_singly(flight, reply)
+        failures = failed_items(reply, batch, flight.job.unsendable, unloadable)
         watch.transfer()
         self._account(batch, reply, failures)
         self._deliver(batch, values, failures)
         self._observe(reply, watch)
         await self._send_again(batch.part(reply.done, len(batch.items)), split=True)
 
-    async def _fly(self, place: Place, *call: Any, watch: Stopwatch) -> Any:
-        """Run a call in the place and wait for what it returns; an exception: the place broke, meanwhile or before."""
-        share, pool = self._share, self._pool
-        try:
-            future = asyncio.get_running_loop().run_in_executor(place.executor, *call)
-        except (RuntimeError, OSError) as exc:  # broken or closed executors refuse; OSError: no process can be started
-            pool.give_back(place, share)
-            return exc
-        flight = (place, future)
-        self._flights.add(flight)
-        future.add_done_callback(partial(_landed, pool, place, share))
-        watch.pause()
-        await asyncio.wait((future,))
-        watch.go_on()
-        self._flights.discard(flight)
-        broken = future.exception()
-        return future.result() if broken is None else broken
-
-    async def _sent_singly(self, reply: ChunkReply, job: Job, place: Place, watch: Stopwatch) -> Loaded:
+    async def _sent_singly(self, flight: _Flight, reply: ChunkReply) -> Loaded:
         """Results that did not unpickle whole, one by one, from the worker that has them still."""
-        self._pool.hold(place, self._share)
-        parcel = await self._fly(place, send_singly, job.ticket, watch=watch)
+        self._pool.hold(flight.place, self._share)
+        future = self._called(flight.place, send_singly, flight.job.ticket)
+        await asyncio.wait((future,))
+        parcel = None if future.cancelled() or future.exception() else future.result()
         again = replace(reply, values=parcel if isinstance(parcel, list) else reply.values, kept=False)
         return load_values(again) or ([None] * reply.done, {})
 
@@ -370,43 +414,74 @@ class Run:
 
     # ── a death ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _worker_died(self, batch: Batch, place: Place, stride: int, cause: BaseException) -> None:
-        """Blame the item that the dead worker was on, and run the innocent ones again."""
-        blamed = suspects(place.cell, batch, stride, is_async=self.function.is_async)
-        exitcode = await self._bury(place)
-        if blamed:
-            await self._send_again(batch.part(0, blamed.start), split=True)
-            await self._send_again(batch.part(blamed.stop, len(batch.items)), split=True)
-        if len(blamed) == 1:
-            self._item_killed(batch, blamed[0], place, exitcode)
-        elif blamed:
-            for offset in blamed:
-                await self._send_again(batch.part(offset, offset + 1, exact=True), split=offset > blamed.start)
-        elif place.pid is None or batch.deaths + 1 >= UNEXPLAINED_DEATHS:
-            error = crash_error(place.pid, None, exitcode, f"before it ran any of the items from {batch.start} on")
-            error.__cause__ = cause
-            self._fail(error)
-        else:
-            await self._send_again(replace(batch, deaths=batch.deaths + 1))
-
-    async def _bury(self, place: Place) -> int | None:
+    async def _place_broke(self, flight: _Flight, cause: BaseException | None) -> None:
+        """A call failed on the way: find out who is to blame, and run the innocent items again."""
+        place, batch = flight.place, flight.batch
         if self._pool.closed:
-            self._fail(ExecutorClosedError("the executor was closed while its workers were busy with this call"))
-        known = place in self._pool.places
-        exitcode = await self._pool.lost_place(place)
-        if known and place.pid is not None:
-            self._tally.lost += 1
-            self._narrator.worker_gone(place.pid, "crashed", exitcode=exitcode)
-        return exitcode
+            self._fail(ExecutorClosedError("the executor was closed while it was busy with this call"))
+        if place.pid is None:
+            self._fail(foreign_error(cause, self._pool.name))
+        begun = has_begun(place.cell, flight.job.ticket)
+        blamed = suspects(place.cell, batch, flight.stride, is_async=self.function.is_async)
+        exitcode = await self._buried(place)
+        self._deaths_in_a_row += begun
+        if self._deaths_in_a_row > DEATHS_IN_A_ROW:
+            error = crash_error(place.pid, None, exitcode, f"as {DEATHS_IN_A_ROW} before it did, without one result")
+            self._fail(error)
+        if not begun:  # it died of another chunk, or idle, or never took this one
+            await self._send_again(batch)
+        elif len(batch.items) == 1:
+            await self._item_killed(batch, place, exitcode)
+        elif blamed:
+            await self._run_around(batch, blamed, place, exitcode)
+        else:  # while it unpickled the items, or pickled the results
+            await self._scatter(batch.halves())
 
-    def _item_killed(self, batch: Batch, offset: int, place: Place, exitcode: int | None) -> None:
-        index = batch.start + offset
+    async def _run_around(self, batch: Batch, blamed: range, place: Place, exitcode: int | None) -> None:
+        """Run a batch again without the items that may have killed its worker, and those one by one."""
+        items = [batch.part(offset, offset + 1, careful=True) for offset in blamed]
+        rest = [batch.part(0, blamed.start), batch.part(blamed.stop, len(batch.items))]
+        if len(items) > 1:
+            await self._scatter([*rest, *items])
+        else:
+            self._sink.dispatched(0)
+            await self._scatter(rest)
+            await self._item_killed(items[0], place, exitcode)
+
+    async def _scatter(self, pieces: Iterable[Batch]) -> None:
+        """Send the pieces of a batch, each as a batch of its own."""
+        for number, piece in enumerate(piece for piece in pieces if len(piece.items)):
+            await self._send_again(piece, split=number > 0)
+
+    async def _item_killed(self, item: Batch, place: Place, exitcode: int | None) -> None:
+        """An item was alone when its worker died: try it again, in case that came from outside, or give it up."""
+        index = item.start
+        self._deaths[index] += 1
+        if self._deaths[index] < self._options.max_item_deaths:
+            await self._send_again(replace(item, singly=True, exact=True))
+            return
         failed = FailedItem(index, crash_error(place.pid, index, exitcode, f"while it ran item {index}"), "")
         self._tally.count(1, self._narrator.elapsed)
         self._note_failure(failed)
         self._narrator.item_killed(failed, place.pid)
         self._narrator.progress()
-        self._deliver(batch.part(offset, offset + 1), [None], [failed])
+        self._deliver(item, [None], [failed])
+
+    async def _buried(self, place: Place) -> int | None:
+        """Wait until a dead worker is reaped; gives its exit code, None if unknown."""
+        exitcode = await place.buried()
+        if place.pid is not None and self._narrator.has_seen(place.pid):
+            self._tally.lost += 1
+            self._narrator.worker_gone(place.pid, "crashed", exitcode=exitcode)
+        return exitcode
+
+    def _executor_closed(self) -> None:
+        """The pool is closed under this run: end it, wherever it waits."""
+
+        async def stop() -> None:
+            self._fail(ExecutorClosedError("the executor was closed while this call ran"))
+
+        self._in_group(stop())
 
     # ── small things ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -421,9 +496,23 @@ class Run:
         return now
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Flight:
+    """A batch on its way: where it runs, what was sent, the stride it was sent with, its costs, its reply to come."""
+
+    place: Place
+    batch: Batch
+    job: Job
+    stride: int
+    watch: Stopwatch
+    future: asyncio.Future[Any]
+
+
 def _landed(pool: Pool, place: Place, share: Share, future: asyncio.Future[Any]) -> None:
     """Give the place back when a call there has really ended, whether or not anybody still waits for it."""
     failed = future.cancelled() or future.exception() is not None
+    if failed:
+        pool.broke(place)
     pool.release(place, share, 0.0 if failed else getattr(future.result(), "seconds", 0.0))
 
 

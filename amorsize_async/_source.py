@@ -10,11 +10,11 @@ async iterable  one task awaits it into the same kind of buffer
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence, Sized
 from contextlib import suppress
-from itertools import islice
 from typing import Any, Protocol
 
 from .errors import InputError
@@ -25,8 +25,13 @@ PATIENCE = 0.005
 # Seconds to wait for a fuller chunk once one item is there: a slow input should not starve the workers, and a fast one
 # should not be cut into chunks of one.
 
-PULL_PIECE = 256
-# Items that the helper thread pulls before it looks at the buffer again.
+CLOSE_SECONDS = 0.2
+# How long closing waits for an iterator that is stuck in user code, before it is left behind.
+
+YIELD_EACH = 256
+# Items after which the task that reads an async iterable lets others have a turn.
+
+_logger = logging.getLogger("amorsize_async")
 
 SLICED = (list, tuple, range, str, bytes, bytearray)
 # Exactly these are sliced on the loop: their slices are quick and equal to what iteration gives. A subclass may
@@ -43,6 +48,9 @@ class Source(Protocol):
     taken: int
     error: InputError | None
 
+    async def open(self) -> None:
+        """Begin to read, and learn the total if the input can tell."""
+
     async def fill(self, count: int) -> bool:
         """Wait until items can be taken; False when there are no more."""
 
@@ -54,18 +62,12 @@ class Source(Protocol):
 
 
 def open_source(data: Iterable[Any] | AsyncIterable[Any]) -> Source:
-    """The source for `data`; raises TypeError if it cannot be iterated over."""
+    """The source for `data`, which is one of the two; nothing of it is called yet."""
     if type(data) in SLICED:
         return SlicedSource(data)  # type: ignore[arg-type]
     if isinstance(data, AsyncIterable):
         return AsyncSource(data)
-    try:
-        return ThreadSource(iter(data), _length(data))
-    except TypeError as exc:
-        kind = type(data).__name__
-        raise TypeError(
-            f"data is a {kind}, which cannot be iterated over; pass a sequence, an iterable or an async iterable"
-        ) from exc
+    return ThreadSource(data)
 
 
 def _length(data: object) -> int | None:
@@ -84,11 +86,14 @@ class SlicedSource:
     def __init__(self, data: Sequence[Any]) -> None:
         self._data = data
         self.error: InputError | None = None
-        self.total: int | None = len(data)
+        self.total = _length(data)  # None for a range beyond what `len` can say
         self.taken = 0
 
+    async def open(self) -> None:
+        return None
+
     async def fill(self, count: int) -> bool:
-        return self.taken < len(self._data)
+        return len(self._data[self.taken : self.taken + 1]) > 0
 
     def take(self, count: int) -> Sequence[Any]:
         piece = self._data[self.taken : self.taken + count]
@@ -115,6 +120,7 @@ class _Buffered:
         self._buffer: deque[Any] = deque()
         self._want = 1
         self._need = 1
+        self._read_count = 0
         self._changed = asyncio.Event()
 
     async def fill(self, count: int) -> bool:
@@ -155,7 +161,7 @@ class _Buffered:
         return len(self._buffer) >= need or self._ended()
 
     def _fail(self, exc: BaseException) -> None:
-        index = self.taken + len(self._buffer)
+        index = self._read_count
         self.error = InputError(f"the input raised {type(exc).__name__} after {index} items", index=index)
         self.error.__cause__ = exc
 
@@ -164,61 +170,66 @@ class _Buffered:
 
 
 class ThreadSource(_Buffered):
-    """A plain iterable, pulled by a daemon thread of its own: it may block, and it is not safe to share."""
+    """A plain iterable, read by a daemon thread of its own: it may block, even to begin, and is not safe to share."""
 
-    def __init__(self, iterator: Iterator[Any], total: int | None = None) -> None:
-        super().__init__(total)
-        self._iterator = iterator
+    def __init__(self, data: Iterable[Any]) -> None:
+        super().__init__(None)
+        self._data = data
         self._loop = asyncio.get_running_loop()
         self._room = threading.Condition()
         self._closed = False
+        self._opened = asyncio.Event()
         self._done = asyncio.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._read, name="amorsize-input", daemon=True)
+
+    async def open(self) -> None:
+        self._thread.start()
+        await self._opened.wait()
 
     def _make_room(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._pull, name="amorsize-input", daemon=True)
-            self._thread.start()
         with self._room:
             self._room.notify()
 
-    def _pull(self) -> None:
+    def _read(self) -> None:
+        """The thread's life: everything that touches the input happens here."""
+        iterator: Iterator[Any] | None = None
         try:
-            while self._wait_for_room() and not self._ended():
-                self._pull_piece()
-                if self._enough(self._need):
-                    self._tell(self._changed)
+            iterator = iter(self._data)
+            self.total = _length(self._data)
+            self._tell(self._opened)
+            self._pull(iterator)
+        except BaseException as exc:  # noqa: BLE001 - user code in a thread of ours: it comes out as the InputError
+            self._fail(exc)
         finally:
-            self._close_iterator()
+            self._buffer.append(_END)
+            for event in (self._opened, self._changed):
+                self._tell(event)
+            _close(iterator)
             self._tell(self._done)
+
+    def _pull(self, iterator: Iterator[Any]) -> None:
+        """Read items one by one while there is room, and wake the loop when it has what it waits for.
+
+        With `next` alone: a `for` statement calls `iter` again, which begins anew with some iterators.
+        """
+        buffer = self._buffer
+        while not self._closed:
+            if len(buffer) >= self._want and not self._wait_for_room():
+                return
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            buffer.append(item)
+            self._read_count += 1
+            if len(buffer) == self._need:
+                self._tell(self._changed)
 
     def _wait_for_room(self) -> bool:
         with self._room:
             while len(self._buffer) >= self._want and not self._closed:
                 self._room.wait()
             return not self._closed
-
-    def _pull_piece(self) -> None:
-        """Pull some items, at least one; a single one while somebody waits for the first."""
-        before = self._want - len(self._buffer)
-        size = 1 if not self._buffer else max(1, min(PULL_PIECE, before))
-        count = 0
-        try:
-            for item in islice(self._iterator, size):
-                self._buffer.append(item)
-                count += 1
-        except BaseException as exc:  # noqa: BLE001 - user code in a thread of ours: it comes out as the InputError
-            self._fail(exc)
-            self._buffer.append(_END)
-            return
-        if count < size:
-            self._buffer.append(_END)
-
-    def _close_iterator(self) -> None:
-        if isinstance(self._iterator, Generator):  # anything else, a file for example, is its owner's to close
-            # Its own clean-up may raise; there is nobody left to tell.
-            with suppress(Exception):
-                self._iterator.close()
 
     def _tell(self, event: asyncio.Event) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -229,11 +240,18 @@ class ThreadSource(_Buffered):
         with self._room:
             self._closed = True
             self._room.notify()
-        if self._thread is not None:
+        if self._thread.ident is not None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE * 20):
+                async with asyncio.timeout(CLOSE_SECONDS):
                     await self._done.wait()
                 self._thread.join(1.0)
+
+
+def _close(iterator: object) -> None:
+    """Close a generator; anything else, a file for example, is its owner's to close."""
+    if isinstance(iterator, Generator):
+        with suppress(Exception):  # its own clean-up may raise; there is nobody left to tell
+            iterator.close()
 
 
 class AsyncSource(_Buffered):
@@ -241,47 +259,55 @@ class AsyncSource(_Buffered):
 
     def __init__(self, data: AsyncIterable[Any]) -> None:
         super().__init__(_length(data))
-        self._iterator: AsyncIterator[Any] = aiter(data)
+        self._data = data
         self._room = asyncio.Event()
+        self._closing = False
         self._task: asyncio.Task[None] | None = None
 
+    async def open(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._read(), name="amorsize-input")
+
     def _make_room(self) -> None:
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._pull(), name="amorsize-input")
         if len(self._buffer) < self._want:
             self._room.set()
 
-    async def _pull(self) -> None:
+    async def _read(self) -> None:
+        iterator: AsyncIterator[Any] | None = None
         try:
-            async for item in self._iterator:
-                self._buffer.append(item)
-                if self._enough(self._need):
-                    self._changed.set()
-                await self._wait_for_room()
-        except Exception as exc:  # noqa: BLE001 - user code in a task of ours: it comes out as the InputError
-            self._fail(exc)
+            iterator = aiter(self._data)
+            await self._pull(iterator)
+        except BaseException as exc:  # noqa: BLE001 - user code in a task of ours: it comes out as the InputError
+            if not self._closing:
+                self._fail(exc)
         finally:
             self._buffer.append(_END)
             self._changed.set()
-            await self._close_iterator()
+            if isinstance(iterator, AsyncGenerator):
+                with suppress(Exception):  # as for a plain iterator: nobody is left to tell
+                    await iterator.aclose()
 
-    async def _wait_for_room(self) -> None:
-        if len(self._buffer) % PULL_PIECE == 0:
-            await asyncio.sleep(0)  # an iterable that never really waits must not hold the loop
-        while len(self._buffer) >= self._want:
-            self._room.clear()
-            await self._room.wait()
-
-    async def _close_iterator(self) -> None:
-        if isinstance(self._iterator, AsyncGenerator):
-            # As for a plain iterator: nobody is left to tell.
-            with suppress(Exception):
-                await self._iterator.aclose()
+    async def _pull(self, iterator: AsyncIterator[Any]) -> None:
+        buffer = self._buffer
+        while True:
+            try:
+                item = await anext(iterator)
+            except StopAsyncIteration:
+                return
+            buffer.append(item)
+            self._read_count += 1
+            if len(buffer) == self._need:
+                self._changed.set()
+            if len(buffer) % YIELD_EACH == 0:
+                await asyncio.sleep(0)  # an iterable that never really waits must not hold the loop
+            while len(buffer) >= self._want:
+                self._room.clear()
+                await self._room.wait()
 
     async def aclose(self) -> None:
-        """Cancel the reading task, wait until it has closed the iterator."""
-        if self._task is None:
-            await self._close_iterator()
-        else:
+        """Cancel the reading task and wait until it has closed the iterator; one that does not obey is left behind."""
+        self._closing = True
+        if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            _, stuck = await asyncio.wait([self._task], timeout=CLOSE_SECONDS)
+            if stuck:
+                _logger.warning("an async iterable of input did not end within %s s of its cancellation", CLOSE_SECONDS)

@@ -164,7 +164,7 @@ class ThreadLane(Lane):
             self.hook.succeeded(seconds)
         else:
             delivery.outcome = error
-            self.hook.failed(delivery.event, error, seconds)
+            self.hook.failed(delivery.event, error, seconds, answered=delivery.subscription.critical)
 
     def _wait_on_loop(self, awaitable: Awaitable[object]) -> object:
         """Wait in the thread for what a plain callback returned: it runs on the loop, where it can be cancelled."""

@@ -6,6 +6,7 @@ Knows both ends of the border and no event loop; `_worker` is the other side.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
@@ -14,10 +15,20 @@ from . import _payload
 from ._failures import Failure, received
 from ._payload import PackedFunction
 from ._system import exit_reason
-from ._worker import CURRENT, Cell, Chunk, ChunkReply, run_chunk, run_items
-from .errors import UnpicklableError, WorkerCrashedError
+from ._worker import CURRENT, TICKET, Cell, Chunk, ChunkReply, run_chunk, run_items
+from .errors import AmorsizeError, ExecutorClosedError, UnpicklableError, WorkerCrashedError
 
-__all__ = ("Batch", "FailedItem", "Job", "crash_error", "failed_items", "job_for", "load_values", "suspects")
+__all__ = (
+    "Batch",
+    "FailedItem",
+    "Job",
+    "crash_error",
+    "failed_items",
+    "has_begun",
+    "job_for",
+    "load_values",
+    "suspects",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +36,23 @@ class Batch:
     """Neighbouring items on their way, kept until their reply is there.
 
     start: index of the first. singly: pickle them one by one, since some do not unpickle. exact: look at the cell at
-    each item, since one of them killed a worker. deaths: workers that died with this batch for no reason found.
+    each item, since one of them killed a worker.
     """
 
     start: int
     items: Sequence[Any]
     singly: bool = False
     exact: bool = False
-    deaths: int = 0
 
-    def part(self, first: int, end: int, *, exact: bool = False) -> Batch:
-        """The items from offset `first` up to `end`, as a batch of its own."""
-        return replace(self, start=self.start + first, items=self.items[first:end], exact=exact, deaths=0)
+    def part(self, first: int, end: int, *, careful: bool = False) -> Batch:
+        """The items from offset `first` up to `end`, as a batch of its own; `careful`: one of them is to be found."""
+        items = self.items[first:end]
+        return Batch(self.start + first, items, singly=careful or self.singly, exact=careful or self.exact)
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Two batches of half the items, to be run with care."""
+        middle = (len(self.items) + 1) // 2
+        return self.part(0, middle, careful=True), self.part(middle, len(self.items), careful=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +116,7 @@ def _run_here(function: Callable[[Any], Any], items: Sequence[Any], chunk: Chunk
     return run_items(function, items, chunk, cell=cell)
 
 
-_tickets = count()
+_tickets = count(1)
 
 
 Loaded = tuple[list[Any], dict[int, BaseException]]
@@ -144,8 +160,13 @@ def _unloadable(index: int, cause: BaseException) -> FailedItem:
     return FailedItem(index, error, "")
 
 
+def has_begun(cell: Cell, ticket: int) -> bool:
+    """Whether a worker was on this chunk when it died, rather than idle or on another."""
+    return cell[TICKET] == ticket
+
+
 def suspects(cell: Cell, batch: Batch, stride: int, *, is_async: bool) -> range:
-    """Offsets of the items in `batch` that a dead worker may have been on; empty if it was on none of them."""
+    """Offsets of the items that a worker may have been on when it died of this batch; empty: between items."""
     offset = cell[CURRENT] - 1 - batch.start
     if not 0 <= offset < len(batch.items):
         return range(0)
@@ -158,3 +179,16 @@ def crash_error(pid: int | None, index: int | None, exitcode: int | None, when: 
     cause = "an unknown exit code" if exitcode is None else exit_reason(exitcode)
     message = f"a worker (pid {pid}) died with {cause} {when}"
     return WorkerCrashedError(message, index=index, exitcode=exitcode, pid=pid)
+
+
+def foreign_error(cause: BaseException | None, name: str) -> AmorsizeError:
+    """The error for an executor of somebody else that broke, refused, or cancelled a chunk (`cause` None)."""
+    if isinstance(cause, BrokenExecutor):
+        error: AmorsizeError = WorkerCrashedError(
+            f"a worker of the {name} died, and the {name} with it; open a new one"
+        )
+    else:
+        what = "cancelled the work" if cause is None else f"refused the work ({type(cause).__name__}: {cause})"
+        error = ExecutorClosedError(f"the {name} {what}; keep it open until the call has ended")
+    error.__cause__ = cause
+    return error

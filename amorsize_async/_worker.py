@@ -30,18 +30,20 @@ __all__ = (
     "CELL_WORDS",
     "CURRENT",
     "STOP",
+    "TICKET",
     "Cell",
     "Chunk",
     "ChunkReply",
+    "close_runner",
     "run_chunk",
     "run_items",
     "send_singly",
     "state",
 )
 
-CURRENT, STOP, CELL_WORDS = 0, 1, 2
+CURRENT, STOP, TICKET, CELL_WORDS = 0, 1, 2, 3
 # The words of the cell, the small memory that a worker shares with its parent: the index of the item it is on, plus
-# one (0: none), and whether the parent asks it to stop between items.
+# one (0: none); whether the parent asks it to stop between items; the chunk it is on (0: none).
 
 KEPT_REPLIES, KEPT_BYTES = 2, 4 << 20
 # Results that a worker keeps after it has sent them, in case they do not unpickle whole: those of the chunks that may
@@ -127,6 +129,17 @@ state = _State()
 
 def run_chunk(chunk: Chunk) -> ChunkReply:
     """Run a pickled chunk; whatever the user's code does short of killing the process comes back in the reply."""
+    pid = os.getpid()
+    state.cell[TICKET] = chunk.ticket
+    try:
+        return _run_chunk(chunk)
+    finally:
+        if os.getpid() != pid:
+            os._exit(0)  # the function forked, and this is the child: a second worker on the same pipe
+        state.cell[TICKET] = 0
+
+
+def _run_chunk(chunk: Chunk) -> ChunkReply:
     function = _function(chunk)
     if function is None:
         return ChunkReply([], 0, refused="function", pid=os.getpid())
@@ -277,6 +290,13 @@ def _run_on_a_loop(everything: Callable[[], Coroutine[Any, Any, list[Any]]]) -> 
     if state.runner is None:
         state.runner = _new_runner()
     return state.runner.run(everything())
+
+
+def close_runner() -> None:
+    """Close this worker's own loop, and with it what nested calls have opened on it; at the end of the process."""
+    if state.runner is not None:
+        state.runner.close()
+        state.runner = None
 
 
 def _new_runner() -> asyncio.Runner:

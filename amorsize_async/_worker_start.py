@@ -10,11 +10,12 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from typing import Any
 
 from . import _payload
 from ._failures import Failure, failure_of, travelling
-from ._worker import state
+from ._worker import close_runner, state
 
 __all__ = ("Hello", "Setup", "begin", "hello", "start_worker")
 
@@ -45,6 +46,7 @@ def start_worker(setup: Setup, cell: Any) -> None:
         _die_with_parent()
     _limit_inner_threads(setup.inner_threads)
     state.ours = True
+    Finalize(None, close_runner, exitpriority=10)  # before multiprocessing joins what nested calls have started
     state.cell = memoryview(cell).cast("B").cast("q")
     failure = _run_initializer(setup.initializer)
     _hello.append(Hello(os.getpid(), time.perf_counter() - began, failure))

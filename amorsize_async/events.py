@@ -61,11 +61,11 @@ class HookContext:
     total_items: int | None = None
     """Items of the execution; ``None``: the input does not tell."""
     items_completed: int = 0
-    """Items done so far."""
+    """Items with an outcome so far."""
     items_remaining: int = 0
-    """Items not done yet; 0 if the total is unknown."""
+    """Items without an outcome yet; 0 if the total is unknown."""
     percent_complete: float = 0.0
-    """0 to 100; 0 if the total is unknown; 100 only at the end."""
+    """0 to 100; 0 if the total is unknown. A failed item counts where exceptions are results, and only there."""
     elapsed_time: float = 0.0
     """Seconds since PRE_EXECUTE, monotonic clock."""
     estimated_time_remaining: float = 0.0
@@ -77,11 +77,11 @@ class HookContext:
     worker_id: int | None = None
     """Process id of the worker concerned; ``None``: no single worker."""
     worker_count: int = 0
-    """Workers alive."""
+    """Workers that work for the execution now."""
     chunk_id: int | None = None
-    """Number of the chunk within the execution, from 0; ``None``: no single chunk."""
+    """Number of the chunk within the execution, from 0, as they end; ``None``: no single chunk."""
     chunk_size: int | None = None
-    """Items in that chunk."""
+    """Items of that chunk that have an outcome."""
     chunk_time: float = 0.0
     """Seconds the chunk took, measured in the worker."""
     error: BaseException | None = None
@@ -95,7 +95,7 @@ class HookContext:
     results_size_bytes: int = 0
     """Bytes the workers shipped back so far."""
     metadata: dict[str, Any] = field(default_factory=dict, hash=False)
-    """What has no field of its own; each context has its own dictionary."""
+    """What has no field of its own; each context has its own dictionary, which its hooks share: read it only."""
     execution_id: str | None = None
     """The execution this belongs to: tells concurrent ones apart."""
     sequence: int = 0

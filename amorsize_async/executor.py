@@ -71,6 +71,7 @@ class AsyncExecutor:
     initializer, initargs: called in each worker before its first item; it may be a lambda.
     inner_threads: threads that numerical libraries (OpenMP, OpenBLAS, MKL, ...) use in each worker unless their own
     variables are set; None: leave them alone.
+    max_item_deaths: workers that may die of one item before it fails; the first death may have come from outside.
     cancel_grace: seconds that running items get when their call is cancelled, before their worker is killed.
     start_timeout: seconds that a worker may take to start, its initializer included.
 
@@ -86,11 +87,13 @@ class AsyncExecutor:
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         inner_threads: int | None = 1,
+        max_item_deaths: int = 2,
         cancel_grace: float = 0.1,
         start_timeout: float = 60.0,
     ) -> None:
         checked_number("n_jobs", n_jobs)
         checked_number("inner_threads", inner_threads)
+        checked_number("max_item_deaths", max_item_deaths)
         checked_number("cancel_grace", cancel_grace, 0, whole=False)
         checked_number("start_timeout", start_timeout, 0, whole=False)
         self._n_jobs = usable_cpus() if n_jobs is None else n_jobs
@@ -98,6 +101,7 @@ class AsyncExecutor:
         setup = Setup(_pickled_initializer(initializer, tuple(initargs)), inner_threads)
         self._settings = SlotSettings(_checked_start_method(start_method), setup, start_timeout)
         self._cancel_grace = cancel_grace
+        self._max_item_deaths = max_item_deaths
         self._costs = CostMemory()
         self._pool: LocalPool | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -291,7 +295,7 @@ class AsyncExecutor:
         if self._pool is None:
             raise ExecutorClosedError("the executor was not started; use `async with executor:` or await its start()")
         self._refuse_other_loop()
-        return Engine(self._pool, self._costs, self._managers, self._cancel_grace)
+        return Engine(self._pool, self._costs, self._managers, self._cancel_grace, self._max_item_deaths)
 
     async def _open(self) -> LocalPool:
         """Bind to the running loop; workers then start as they are needed."""

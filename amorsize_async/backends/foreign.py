@@ -5,14 +5,18 @@ Such a pool cannot kill, and does not know its workers before they answer; the e
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-
-import anyio
+from contextlib import suppress
 
 from .. import _worker_start
+from .._threads import in_thread
 from .pool import Place, Pool
 
 __all__ = ("ForeignPool", "open_threads")
+
+JOIN_SECONDS = 0.2
+# How long the end of an execution waits for its threads: those that have nothing to do end at once.
 
 
 class ForeignPool(Pool):
@@ -30,7 +34,7 @@ class ForeignPool(Pool):
     async def warm(self) -> None:
         """Let a process pool start its workers off the loop: `submit` starts them in the thread that calls it."""
         if isinstance(self._executor, ProcessPoolExecutor):
-            await anyio.to_thread.run_sync(self._submit_nothing)
+            await in_thread(self._submit_nothing)
 
     def _submit_nothing(self) -> None:
         for _ in range(self.capacity):
@@ -46,9 +50,10 @@ class _Threads(ForeignPool):
     async def aclose(self, drain: float = 0.0) -> None:
         await super().aclose(drain)
         self._executor.shutdown(wait=False, cancel_futures=True)
-        if not any(place.load for place in self.places):
-            await anyio.to_thread.run_sync(self._executor.shutdown)
         # A thread that hangs in user code cannot be ended by anybody; it is left, and ends when that code returns.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(JOIN_SECONDS):
+                await in_thread(self._executor.shutdown)
 
 
 def open_threads(n_jobs: int) -> ForeignPool:

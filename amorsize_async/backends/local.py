@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
@@ -22,10 +21,9 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
-import anyio
-
 from .. import _failures, _worker_start
 from .._sharing import Share
+from .._threads import in_thread
 from .._worker import CELL_WORDS
 from ..errors import WorkerStartError
 from .pool import Place, Pool
@@ -61,9 +59,36 @@ class _RecordingContext:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
 
-    def Process(self, *args: Any, **kwargs: Any) -> BaseProcess:  # noqa: N802
-        self.process = process = cast(BaseProcess, getattr(self._context, "Process")(*args, **kwargs))  # noqa: B009
+    def Process(self, *args: Any, **kwargs: Any) -> BaseProcess:  # noqa: N802 - the name of the original
+        process: BaseProcess = _one_at_a_time(getattr(self._context, "Process"))(*args, **kwargs)  # noqa: B009
+        self.process = process
         return process
+
+
+_reaping = threading.Lock()
+
+
+def _one_at_a_time(base: Any) -> Any:
+    """The class of processes `base`, of which one at a time is started or reaped.
+
+    Starting a process polls all others (`multiprocessing.process._cleanup`), and of two threads that poll the same dead
+    child at once, one gets a wrong exit code: 255 from a fork server, None else.
+    """
+
+    class Process(base):  # type: ignore[misc]
+        def start(self) -> None:
+            with _reaping:
+                super().start()
+
+        def join(self, timeout: float | None = None) -> None:
+            wait_for_sentinels([self.sentinel], timeout)
+            with _reaping:
+                super().join(0 if timeout is not None else None)
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return object.__new__, (base,), self.__dict__  # in the child it is a plain process
+
+    return Process
 
 
 class _Slot(Place):
@@ -84,7 +109,7 @@ class _Slot(Place):
         timeout = self._settings.start_timeout
         try:
             async with asyncio.timeout(timeout):
-                started = await anyio.to_thread.run_sync(self._launch)
+                started = await in_thread(self._launch)
                 hello = await asyncio.wrap_future(started)
         except TimeoutError:
             self.kill()
@@ -92,7 +117,7 @@ class _Slot(Place):
             raise WorkerStartError(
                 f"a worker did not start within {timeout} s; its initializer may hang, or raise start_timeout"
             ) from None
-        except (BrokenProcessPool, OSError) as exc:
+        except Exception as exc:  # whatever the system refuses: a process, a thread, a pipe, a semaphore
             await self.aclose()
             raise _start_error(exc, self._exitcode) from exc
         if hello.failure is not None:
@@ -116,6 +141,9 @@ class _Slot(Place):
         with _main_not_imported():
             return self._pool.submit(_worker_start.hello)
 
+    def broke(self) -> None:
+        self.executor = None
+
     def kill(self) -> bool:
         process = self._context.process
         self.executor = None
@@ -130,35 +158,42 @@ class _Slot(Place):
 
     @property
     def _exitcode(self) -> int | None:
-        return self._context.process.exitcode if self._context.process is not None else None
+        process = self._context.process
+        return process.exitcode if process is not None and process.pid is not None else None
 
     async def aclose(self) -> None:
         """Let the worker end by itself, kill it if it does not; wait until process, threads and pipes are gone."""
+        idle = self.executor is not None and not self.load
         self.executor = None
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            if not await anyio.to_thread.run_sync(self._ends_by_itself):
-                self.kill()
-            await anyio.to_thread.run_sync(self._join)
-        self._gone.set()
+        try:
+            await in_thread(lambda: self._end(idle=idle))
+        finally:
+            self._gone.set()
 
-    def _ends_by_itself(self) -> bool:
-        process = self._context.process
-        if process is None or self.load:
-            return self.load == 0
-        # Only the pool's own thread may reap the process; its sentinel can be watched by anybody.
-        return bool(wait_for_sentinels([process.sentinel], EXIT_WAIT))
+    def _end(self, *, idle: bool) -> None:
+        """Blocking, for a thread: end the process, by itself if it is idle and quick about it, and reap it.
 
-    def _join(self) -> None:
-        """Wait for the pool's thread, which reaps the process, and for the exit code.
-
-        Whoever starts a process anywhere reaps all that have ended (`multiprocessing.process._cleanup`); if that thread
-        was first, the code is there a moment later, and nothing tells when.
+        `shutdown(wait=True)` comes once: it joins the pool's thread, which reaps the process; a second one would not.
         """
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._pool is None:
+            return
+        if not idle:
+            self.kill()
+        watchdog = threading.Timer(EXIT_WAIT, self.kill)
+        watchdog.start()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        watchdog.cancel()
+        watchdog.join()
+        self._await_exitcode()
+
+    def _await_exitcode(self) -> None:
+        """Wait until the exit code is there: somebody else who started a process may have reaped ours meanwhile.
+
+        `multiprocessing.process._cleanup` does that in whichever thread starts one, and nothing tells when it has.
+        """
         deadline = time.monotonic() + EXITCODE_WAIT
-        while self._context.process is not None and self._exitcode is None and time.monotonic() < deadline:
+        process = self._context.process
+        while process is not None and process.pid and self._exitcode is None and time.monotonic() < deadline:
             time.sleep(0.001)
 
 
@@ -223,6 +258,7 @@ class LocalPool(Pool):
 
     async def start_all(self) -> None:
         """Start every slot and wait for them; raises WorkerStartError if one cannot be started."""
+        self.refuse_if_closed()
         self._start(self.n_jobs)
         await asyncio.gather(*self._starts.tasks)
 
@@ -233,10 +269,14 @@ class LocalPool(Pool):
     def _more_to_come(self, share: Share) -> bool:
         return bool(self._starts.tasks) and len(share.held) < share.limit
 
+    def _make_more(self) -> None:
+        self._start(sum(len(share.held) < share.limit for waiter, share in self._waiting.items() if not waiter.done()))
+
     def _start(self, wanted: int) -> None:
-        """Have `wanted` slots that are idle, busy or being started, but no more than there may be."""
-        missing = min(wanted, self.n_jobs) - len(self.places) - len(self._starts.tasks)
-        for _ in range(missing):
+        """Have `wanted` slots that are idle or being started, but no more than `n_jobs` with the busy ones."""
+        idle = sum(not place.load for place in self.places)
+        coming = len(self._starts.tasks)
+        for _ in range(min(wanted - idle - coming, self.n_jobs - len(self.places) - coming)):
             slot = _Slot(self._settings)
             task = asyncio.get_running_loop().create_task(slot.open(), name="amorsize-start")
             self._starts.tasks[task] = slot
@@ -253,6 +293,8 @@ class LocalPool(Pool):
         if isinstance(failed, Exception) and not self.places and not self._starts.tasks:
             self._give_up(failed)
         self._grant()
+        if not failed:
+            self._make_more()
 
     def _give_up(self, failed: Exception) -> None:
         """Tell all who wait that there will be no worker: none is there, none is coming."""
@@ -264,8 +306,7 @@ class LocalPool(Pool):
         super()._remove(place)
         if isinstance(place, _Slot):
             self._bury(place)
-        for share in set(self._waiting.values()):
-            self.prepare(share, len(share.held) + 1)
+        self._make_more()
 
     def _bury(self, slot: _Slot) -> None:
         """Reap a slot in the background; `aclose` waits for it."""

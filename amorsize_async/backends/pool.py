@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,6 +54,9 @@ class Place:
         """Whether chunks can be handed to it."""
         return self.executor is not None
 
+    def broke(self) -> None:
+        """Note that a call here failed although our side of it never raises: what runs here is gone."""
+
     def stop(self) -> None:
         """Ask what runs here to end between two items."""
         self.cell[STOP] = 1
@@ -85,9 +88,10 @@ class Pool:
         self.name: str = name
         self.pickles: bool = pickles
         self.places: list[Place] = list(places)
+        self.closing: bool = False
         self.closed: bool = False
         self.lost: int = 0
-        self._shares: set[Share] = set()
+        self._shares: dict[Share, Callable[[], None]] = {}
         self._waiting: dict[asyncio.Future[Place], Share] = {}
         self._idle = asyncio.Event()
 
@@ -110,18 +114,21 @@ class Pool:
         """Workers that `share` can have."""
         return min(share.limit, self.capacity)
 
-    def join(self, n_jobs: int | None) -> Share:
-        """Open an account for an execution that uses at most `n_jobs` workers; None: all."""
-        self._refuse_if_closed()
+    def join(self, n_jobs: int | None, closed: Callable[[], None]) -> Share:
+        """Open an account for an execution that uses at most `n_jobs` workers, None for all.
+
+        `closed` is called if the pool is closed before the execution leaves.
+        """
+        self.refuse_if_closed()
         limit = self.capacity if n_jobs is None else n_jobs
         share = Share(limit, level(self._shares))
-        self._shares.add(share)
+        self._shares[share] = closed
         self._idle.clear()
         return share
 
     def leave(self, share: Share) -> None:
         """Close an account; chunks that are still out are given back as they end."""
-        self._shares.discard(share)
+        self._shares.pop(share, None)
         if not self._shares:
             self._idle.set()
         self._grant()
@@ -131,11 +138,12 @@ class Pool:
 
     async def acquire(self, share: Share) -> Place:
         """Wait for a place for one chunk of `share`; give it back with `release`."""
-        self._refuse_if_closed()
+        if self.closed:
+            self.refuse_if_closed()
         waiter: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         self._waiting[waiter] = share
-        self.prepare(share, len(share.held) + 1)
         self._grant()
+        self._make_more()
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -175,29 +183,32 @@ class Pool:
         killed = {place for future, place in out.items() if not future.done() and self._kill(place)}
         if killed:
             await asyncio.wait([future for future in out if out[future] in killed], timeout=DIED_WAIT)
+            await asyncio.wait([asyncio.ensure_future(place.buried()) for place in killed], timeout=DIED_WAIT)
         for future in out:
             future.cancel()  # only what cannot be killed is left: it runs on in its owner's executor, unheard
         return killed
 
-    async def lost_place(self, place: Place) -> int | None:
-        """Note that a place died; gives its exit code, None if unknown."""
-        self.lost += 1
-        self._remove(place)
-        return await place.buried()
+    def broke(self, place: Place) -> None:
+        """Take a place out of service in which a call broke, before anybody is given it again."""
+        place.broke()
+        if not place.ready and place in self.places:
+            self.lost += 1
+            self._remove(place)
 
     async def aclose(self, drain: float = 0.0) -> None:
-        """Let executions end for `drain` seconds, then refuse all that is left."""
+        """Take no more executions, let those that run end for `drain` seconds, then end them."""
+        self.closing = True
         if self._shares and drain > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(drain):
                     await self._idle.wait()
         self.closed = True
-        for waiter in list(self._waiting):
-            if not waiter.done():
-                waiter.set_exception(ExecutorClosedError("the executor was closed while a call waited for a worker"))
+        for closed in list(self._shares.values()):
+            closed()
 
-    def _refuse_if_closed(self) -> None:
-        if self.closed:
+    def refuse_if_closed(self) -> None:
+        """Raise ExecutorClosedError once it is closed, or is being closed."""
+        if self.closing:
             raise ExecutorClosedError("the executor is closed; open a new one, or close it after its last call")
 
     def _kill(self, place: Place) -> bool:
@@ -210,6 +221,9 @@ class Pool:
         """Take a dead place out of service; a pool that can replace it does."""
         if place in self.places:
             self.places.remove(place)
+
+    def _make_more(self) -> None:
+        """Start places for those who wait, if there may be more."""
 
     def _grant(self) -> None:
         """Hand free places to those who wait, the most deserving first."""

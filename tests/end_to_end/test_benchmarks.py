@@ -39,4 +39,4 @@ def test_bad_command_line_is_refused(arguments):
     done = run(*arguments)
 
     assert done.returncode == 2
-    assert "there are against_peers, start" in done.stderr or "at least 1" in done.stderr
+    assert "there are against_peers, hooks, start" in done.stderr or "at least 1" in done.stderr

@@ -682,6 +682,23 @@ async def test_a_hook_that_cancels_the_task_it_is_called_in_cancels_the_run(exec
 
 
 @pytest.mark.parametrize("mode", MODES)
+async def test_a_gate_may_refuse_for_ever(executor, hooks, mode, caplog):
+    """Its exception is an answer to the caller: counted, but neither logged nor a reason to pause it."""
+
+    def gate(context):
+        raise PermissionError("quota")
+
+    hooks.register(PRE, in_mode(mode, gate), mode=mode, critical=True)
+    for _ in range(7):
+        with pytest.raises(PermissionError):
+            await executor.execute(jobs.square, [3], hooks=hooks)
+
+    [counted] = hooks.get_stats()["hooks"].values()
+    assert (counted["calls"], counted["errors"], counted["quarantined"]) == (7, 7, False)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("mode", MODES)
 async def test_a_critical_hook_ends_a_run_before_any_item(executor, hooks, story, tmp_path, mode):
     """The caller gets its exception itself; the end is told, and the executor is as it was."""
     path, refusal = tmp_path / "calls", PermissionError("quota")

@@ -9,11 +9,19 @@ import time
 
 import pytest
 
-from amorsize_async._source import AsyncSource, SlicedSource, ThreadSource, open_source
+from amorsize_async._source import SlicedSource, ThreadSource, open_source
+
+
+async def opened(data):
+    """A source that has begun to read."""
+    source = open_source(data)
+    await source.open()
+    return source
 
 
 async def taken(source, count=7):
     """Everything that a source gives, in pieces."""
+    await source.open()
     items = []
     while await source.fill(count):
         items += source.take(count)
@@ -60,7 +68,7 @@ async def test_everything_is_read_once_in_order(form, stop, count):
 
 async def test_a_range_is_sliced_into_ranges():
     """Nothing is copied."""
-    source = open_source(range(10))
+    source = await opened(range(10))
     await source.fill(4)
 
     assert source.take(4) == range(4)
@@ -69,7 +77,7 @@ async def test_a_range_is_sliced_into_ranges():
 async def test_an_iterator_is_read_no_further_than_asked():
     """About one chunk ahead."""
     pulled = itertools.count()
-    source = ThreadSource(next(pulled) for _ in itertools.count())
+    source = await opened(next(pulled) for _ in itertools.count())
     await source.fill(10)
     source.take(10)
     await source.fill(10)
@@ -101,7 +109,7 @@ async def test_a_slow_iterator_gives_what_it_has():
         gate.wait(10)
         yield 2
 
-    source = ThreadSource(slow())
+    source = await opened(slow())
     assert await source.fill(100)
     assert source.take(100) == [1]
     gate.set()
@@ -134,7 +142,7 @@ async def test_a_generator_is_closed_where_it_ran():
         finally:
             ends.append(threading.current_thread().name)
 
-    source = ThreadSource(watched())
+    source = await opened(watched())
     await source.fill(3)
     await source.aclose()
 
@@ -158,7 +166,7 @@ async def test_closing_does_not_wait_long_for_an_iterator_that_hangs():
         yield 1
         release.wait(10)
 
-    source = ThreadSource(hanging())
+    source = await opened(hanging())
     await source.fill(1)
     source.take(1)
     began = time.perf_counter()
@@ -179,7 +187,7 @@ async def test_an_async_generator_that_never_waits_does_not_hold_the_loop():
             turns += 1
 
     ticker = asyncio.ensure_future(tick())
-    source = AsyncSource(numbers(20_000))
+    source = await opened(numbers(20_000))
     assert await source.fill(20_000)
     ticker.cancel()
     await source.aclose()
@@ -204,3 +212,104 @@ async def test_a_length_that_lies_or_raises_is_no_error():
         source = open_source(Liar(length))
         assert await taken(source) == [1, 2, 3]
         assert source.total in {3, 99, 1}
+
+
+async def test_an_iterator_that_begins_anew_when_asked_again_is_asked_once():
+    """The textbook's iterator resets itself in `__iter__`."""
+
+    class Count:
+        def __iter__(self):
+            self.n = 0
+            return self
+
+        def __next__(self):
+            self.n += 1
+            if self.n > 50:
+                raise StopIteration
+            return self.n
+
+    assert await taken(open_source(Count())) == list(range(1, 51))
+
+
+async def test_iterators_that_are_not_iterable_themselves_work():
+    """As they do in a `for` statement."""
+
+    class Numbers:
+        def __iter__(self):
+            return Bare()
+
+        def __aiter__(self):
+            return Bare()
+
+    class Bare:
+        n = 0
+
+        def __next__(self):
+            self.n += 1
+            if self.n > 3:
+                raise StopIteration
+            return self.n
+
+        async def __anext__(self):
+            try:
+                return self.__next__()
+            except StopIteration:
+                raise StopAsyncIteration from None
+
+    assert await taken(open_source(Numbers())) == [1, 2, 3]
+    assert await taken(ThreadSource(Numbers())) == [1, 2, 3]
+
+
+async def test_an_async_iterable_that_raises_cancelled_is_not_taken_for_the_end():
+    """It awaited a task that somebody else cancelled: nobody cancelled this one."""
+
+    async def unlucky():
+        yield 1
+        raise asyncio.CancelledError
+
+    source = open_source(unlucky())
+    assert await taken(source) == [1]
+    assert type(source.error.__cause__) is asyncio.CancelledError
+
+
+async def test_an_async_iterable_that_does_not_end_is_left_behind(caplog):
+    """Closing is bounded, and the log says what was left."""
+    release = asyncio.Event()
+
+    async def stubborn():
+        yield 1
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    source = await opened(stubborn())
+    await source.fill(2)
+    began = time.perf_counter()
+    await source.aclose()
+    assert time.perf_counter() - began < 5.0
+    assert "did not end within" in caplog.text
+    release.set()
+    await asyncio.wait([source._task])
+
+
+async def test_an_input_that_cannot_even_begin_is_an_input_error():
+    """`__iter__` may raise, or block: both are the reader's."""
+
+    class Broken:
+        def __iter__(self):
+            raise ValueError("no")
+
+    source = open_source(Broken())
+    assert await taken(source) == []
+    assert type(source.error.__cause__) is ValueError
+
+
+async def test_a_range_beyond_what_len_can_say_is_sliced_all_the_same():
+    """Its total is just not known."""
+    source = await opened(range(10**20))
+
+    assert source.total is None
+    assert await source.fill(2)
+    assert source.take(2) == range(2)

@@ -1,0 +1,43 @@
+"""Runs a blocking call beside the loop, in a daemon thread of its own.
+
+Not in asyncio's or anyio's pool: their threads are counted, so that an application which blocks them all (sync
+endpoints that wait for us) would wait for itself; and they are no daemons, so that a stuck call would hold the exit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+__all__ = ("in_thread",)
+
+R = TypeVar("R")
+
+
+async def in_thread(call: Callable[[], R]) -> R:
+    """Run `call` in a new thread and wait for it; a cancelled caller leaves it to end by itself, unheard."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[R] = loop.create_future()
+
+    def work() -> None:
+        try:
+            result = call()
+        except BaseException as exc:  # noqa: BLE001 - it goes to whoever waits
+            tell(outcome.set_exception, exc)
+        else:
+            tell(outcome.set_result, result)
+
+    def tell(report: Callable[..., None], what: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(lambda: None if outcome.done() else report(what))
+
+    thread = threading.Thread(target=work, name="amorsize-helper", daemon=True)
+    thread.start()
+    try:
+        return await outcome
+    finally:
+        if not outcome.cancelled():
+            thread.join()  # it has nothing left to do
