@@ -32,7 +32,10 @@ def failure_of(offset: int, exc: BaseException) -> Failure:
     frames = exc.__traceback__
     while frames is not None and frames.tb_next is not None and frames.tb_frame.f_globals.get("__name__") == WORKER:
         frames = frames.tb_next
-    text = "".join(traceback.format_exception(type(exc), exc, frames))
+    try:
+        text = "".join(traceback.format_exception(type(exc), exc, frames))
+    except BaseException:  # noqa: BLE001 - its attributes are user code, and may raise
+        text = "".join([*traceback.format_tb(frames), type(exc).__qualname__])
     return Failure(offset, exc if _may_be_raised(exc) else _stand_in(exc), text)
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from io import BytesIO
+from itertools import count
 from types import BuiltinMethodType, FunctionType, MethodType
 from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from .errors import UnpicklableError
 
@@ -49,11 +50,18 @@ class _TravelsByValue(Exception):  # noqa: N818 - a signal between two lines of 
     """Says that the object belongs to `__main__`, which a worker does not import."""
 
 
-class _Pickler(pickle.Pickler):
-    """Plain pickle that notes whether anything but built-ins came by, and handles what belongs to `__main__`.
+_numbers: WeakKeyDictionary[type, int] = WeakKeyDictionary()
+_sent: WeakValueDictionary[int, type] = WeakValueDictionary()
+_received: WeakKeyDictionary[type, int] = WeakKeyDictionary()
+_next_number = count(1)
+# Classes that travelled by value: what this process sent, by number, and what it received, with the sender's number.
 
-    homewards: the pickle goes to the process whose `__main__` it is, which has the class or function by its name;
-    elsewhere it has to travel by value.
+
+class _Pickler(pickle.Pickler):
+    """Plain pickle that notes whether anything but built-ins came by, and handles what cannot be imported elsewhere.
+
+    homewards: the pickle goes to the process that such a class came from: its number will do. Elsewhere, and all that
+    did not come from there, has to travel by value.
     """
 
     def __init__(self, file: BytesIO, *, homewards: bool) -> None:
@@ -64,19 +72,65 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         """Called by pickle for everything but the built-in types."""
         self.saw_classes = True
-        if isinstance(obj, type | FunctionType) and obj.__module__ == "__main__":
-            if not self._homewards or "<" in obj.__qualname__:
-                raise _TravelsByValue
-            return _of_main, (obj.__qualname__,)
+        if self._homewards and isinstance(obj, type) and obj in _received:
+            return _sent_class, (_received[obj],)
+        if isinstance(obj, type | FunctionType | _CachedFunction) and obj.__module__ == "__main__":
+            raise _TravelsByValue
         return NotImplemented
 
 
-def _of_main(qualname: str) -> Any:
-    """The class or function of that name in this process's `__main__`."""
-    found: Any = sys.modules["__main__"]
-    for name in qualname.split("."):
-        found = getattr(found, name)
-    return found
+def _dumps_by_value(obj: Any) -> bytes:
+    """Pickle with cloudpickle; classes are numbered on the way, so that their instances come home as instances of them.
+
+    The pickle of a class is its number and itself. On the inner visit, cloudpickle makes the class; pickle then finds
+    the outer result made already, and keeps the first.
+    """
+    import cloudpickle
+
+    class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
+        def __init__(self, file: BytesIO) -> None:
+            super().__init__(file, protocol=PROTOCOL)
+            self._visited: set[type] = set()
+
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, _CachedFunction) and obj.__module__ == "__main__":
+                parameters = obj.cache_parameters()
+                return _cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
+            if isinstance(obj, type) and obj.__module__ == "__main__" and obj not in self._visited:
+                self._visited.add(obj)
+                return _receive_class, (obj, _number(obj))
+            return super().reducer_override(obj)
+
+    buffer = BytesIO()
+    ByValue(buffer).dump(obj)
+    return buffer.getvalue()
+
+
+_CachedFunction = type(lru_cache(len))
+
+
+def _cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:  # noqa: FBT001 - lru_cache's own
+    """Cache a function again, in a process of its own cache."""
+    return lru_cache(maxsize, typed)(function)
+
+
+def _number(kind: type) -> int:
+    """The number under which a class of ours travels."""
+    if kind not in _numbers:
+        _numbers[kind] = next(_next_number)
+        _sent[_numbers[kind]] = kind
+    return _numbers[kind]
+
+
+def _receive_class(kind: type, number: int) -> type:
+    """Note the sender's number of a class that has just arrived."""
+    _received[kind] = number
+    return kind
+
+
+def _sent_class(number: int) -> type:
+    """The class that was sent under this number, which comes home; KeyError if nobody holds it any more."""
+    return _sent[number]
 
 
 def dumps(obj: Any) -> bytes:
@@ -91,9 +145,7 @@ def _dumps(obj: Any, *, homewards: bool = False) -> tuple[bytes, bool]:
     try:
         pickler.dump(obj)
     except Exception:  # noqa: BLE001 - whatever plain pickle refuses is cloudpickle's to try; it raises the real error
-        import cloudpickle
-
-        return cloudpickle.dumps(obj, protocol=PROTOCOL), True
+        return _dumps_by_value(obj), True
     return buffer.getvalue(), pickler.saw_classes
 
 

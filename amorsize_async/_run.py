@@ -14,6 +14,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Sequence
+from concurrent.futures import BrokenExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,7 +44,7 @@ from ._wire import (
 )
 from ._worker import ChunkReply, send_singly
 from .backends import Place, Pool
-from .errors import AmorsizeError, ExecutorClosedError
+from .errors import AmorsizeError, ExecutorClosedError, RemoteError
 from .events import Status
 from .hooks import HookManager
 from .report import Report, Tally
@@ -421,12 +422,15 @@ class Run:
             self._fail(ExecutorClosedError("the executor was closed while it was busy with this call"))
         if place.pid is None:
             self._fail(foreign_error(cause, self._pool.name))
+        if not isinstance(cause, BrokenExecutor) and place.ready:
+            await self._call_failed(flight, cause)
+            return
         begun = has_begun(place.cell, flight.job.ticket)
         blamed = suspects(place.cell, batch, flight.stride, is_async=self.function.is_async)
         exitcode = await self._buried(place)
-        self._deaths_in_a_row += begun
-        if self._deaths_in_a_row > DEATHS_IN_A_ROW:
-            error = crash_error(place.pid, None, exitcode, f"as {DEATHS_IN_A_ROW} before it did, without one result")
+        self._deaths_in_a_row += 1
+        if self._deaths_in_a_row > DEATHS_IN_A_ROW + 2 * self._share.limit:
+            error = crash_error(place.pid, None, exitcode, "as all before it did, without one result between them")
             self._fail(error)
         if not begun:  # it died of another chunk, or idle, or never took this one
             await self._send_again(batch)
@@ -436,6 +440,14 @@ class Run:
             await self._run_around(batch, blamed, place, exitcode)
         else:  # while it unpickled the items, or pickled the results
             await self._scatter(batch.halves())
+
+    async def _call_failed(self, flight: _Flight, cause: BaseException | None) -> None:
+        """Our side of the worker raised, out of memory for example, and lives: find the item that it was about."""
+        batch = flight.batch
+        if len(batch.items) > 1:
+            await self._scatter(batch.halves())
+            return
+        self._fail_item(batch, cause if isinstance(cause, Exception) else RemoteError(repr(cause)), flight.place)
 
     async def _run_around(self, batch: Batch, blamed: range, place: Place, exitcode: int | None) -> None:
         """Run a batch again without the items that may have killed its worker, and those one by one."""
@@ -460,7 +472,11 @@ class Run:
         if self._deaths[index] < self._options.max_item_deaths:
             await self._send_again(replace(item, singly=True, exact=True))
             return
-        failed = FailedItem(index, crash_error(place.pid, index, exitcode, f"while it ran item {index}"), "")
+        self._fail_item(item, crash_error(place.pid, index, exitcode, f"while it ran item {index}"), place)
+
+    def _fail_item(self, item: Batch, exc: Exception, place: Place) -> None:
+        """Give up an item that has no reply of its own."""
+        failed = FailedItem(item.start, exc, "")
         self._tally.count(1, self._narrator.elapsed)
         self._note_failure(failed)
         self._narrator.item_killed(failed, place.pid)
@@ -511,7 +527,7 @@ class _Flight:
 def _landed(pool: Pool, place: Place, share: Share, future: asyncio.Future[Any]) -> None:
     """Give the place back when a call there has really ended, whether or not anybody still waits for it."""
     failed = future.cancelled() or future.exception() is not None
-    if failed:
+    if failed and (future.cancelled() or isinstance(future.exception(), BrokenExecutor)):
         pool.broke(place)
     pool.release(place, share, 0.0 if failed else getattr(future.result(), "seconds", 0.0))
 

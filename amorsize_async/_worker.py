@@ -43,7 +43,7 @@ __all__ = (
 
 CURRENT, STOP, TICKET, CELL_WORDS = 0, 1, 2, 3
 # The words of the cell, the small memory that a worker shares with its parent: the index of the item it is on, plus
-# one (0: none); whether the parent asks it to stop between items; the chunk it is on (0: none).
+# one (0: none); whether the parent asks it to stop between items; the last chunk that it took (0: none).
 
 KEPT_REPLIES, KEPT_BYTES = 2, 4 << 20
 # Results that a worker keeps after it has sent them, in case they do not unpickle whole: those of the chunks that may
@@ -130,13 +130,13 @@ state = _State()
 def run_chunk(chunk: Chunk) -> ChunkReply:
     """Run a pickled chunk; whatever the user's code does short of killing the process comes back in the reply."""
     pid = os.getpid()
+    # It stays there when the chunk has ended: until the reply has arrived, a death is still this chunk's.
     state.cell[TICKET] = chunk.ticket
     try:
         return _run_chunk(chunk)
     finally:
         if os.getpid() != pid:
             os._exit(0)  # the function forked, and this is the child: a second worker on the same pipe
-        state.cell[TICKET] = 0
 
 
 def _run_chunk(chunk: Chunk) -> ChunkReply:
@@ -187,7 +187,7 @@ class _Unloadable:
 
     def __call__(self, _item: Any) -> Any:
         reason = f"the function cannot be unpickled in the worker: {type(self.cause).__name__}: {self.cause}"
-        advice = "make its module importable there (sys.path of the parent is used), or define it in __main__"
+        advice = "make its module importable there: sys.path is the parent's"
         raise UnpicklableError(f"{reason}; {advice}", subject="function", path="fn") from self.cause
 
 
