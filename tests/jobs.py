@@ -192,3 +192,65 @@ def spin_and_divide(number):
     """Take a millisecond, then fail on zero."""
     spin(0.001)
     return divide(number)
+
+
+def die_on_odd(number):
+    """End the process on every odd number; tell who ran the others."""
+    if number % 2:
+        os._exit(3)
+    return os.getpid()
+
+
+class KillsWhenPickled:
+    """A result that kills the worker while it is pickled."""
+
+    def __reduce__(self):
+        os._exit(9)
+
+
+def kill_by_result(item):
+    """Return such a result, for one item."""
+    return KillsWhenPickled() if item == 3 else item
+
+
+def close_everything(item):
+    """Close the descriptors that the worker lives by, for one item."""
+    if item == 3:
+        os.closerange(3, 200)
+    return item
+
+
+def falsy_failure(item):
+    """Raise an exception that is false."""
+
+    class EmptyError(Exception):
+        def __len__(self):
+            return 0
+
+    raise EmptyError
+
+
+def frozen_failure(item):
+    """Raise an exception that cannot be changed."""
+
+    class FrozenError(Exception):
+        def __setattr__(self, name, value):
+            raise AttributeError(name)
+
+        def add_note(self, note):
+            raise AttributeError("add_note")
+
+    raise FrozenError
+
+
+def fork_and_return(item):
+    """Leave a second process that believes to be the worker."""
+    os.fork()
+    return item
+
+
+def nested(number):
+    """Use the library in the worker."""
+    from amorsize_async import execute
+
+    return sum(execute(square, range(number), n_jobs=1))

@@ -1,0 +1,157 @@
+"""Faults that were found once: each held by the smallest program that showed it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+
+import anyio.to_thread
+import pytest
+
+import jobs
+from amorsize_async import AsyncExecutor, execute, execute_async
+from amorsize_async.errors import ExecutorClosedError, WorkerCrashedError
+
+
+async def test_a_function_never_runs_here_however_many_workers_die(executor):
+    """Every second item kills its worker; the others run once, elsewhere."""
+    results = await executor.execute(jobs.die_on_odd, range(24), chunksize=1, return_exceptions=True)
+
+    assert all(isinstance(result, WorkerCrashedError) for result in results[1::2])
+    assert os.getpid() not in results[::2]
+    assert all(isinstance(pid, int) for pid in results[::2])
+
+
+async def test_a_death_is_never_blamed_on_another_calls_item(executor):
+    """Indices are a call's own: an index in the cell means nothing to another call."""
+    poison = [("exit", 3) if n == 7 else ("ok", n) for n in range(12)]
+    calls = [executor.execute(jobs.exit_on, poison, return_exceptions=True)]
+    calls += [executor.execute(jobs.identity, range(12), return_exceptions=True) for _ in range(8)]
+
+    first, *others = await asyncio.gather(*calls)
+    assert [n for n, result in enumerate(first) if result != n] == [7]
+    assert others == [list(range(12))] * 8
+
+
+async def test_one_death_from_outside_fails_no_item(executor):
+    """An item is given up after its second death; the first may have been anybody's."""
+    call = asyncio.ensure_future(executor.execute(jobs.nap, [0.3] * 4, chunksize=1))
+    async with asyncio.timeout(10):
+        while executor.statistics().chunks < 2:  # noqa: ASYNC110 - statistics have no event, and need none
+            await asyncio.sleep(0.001)
+    os.kill(executor.statistics().workers[0], signal.SIGKILL)
+
+    assert await call == [0.3] * 4
+
+
+@pytest.mark.parametrize("fn", [jobs.kill_by_result, jobs.close_everything], ids=["pickling", "descriptors"])
+async def test_an_item_that_kills_outside_the_function_fails_alone(executor, fn):
+    """While its result is pickled or sent: found by halving."""
+    results = await executor.execute(fn, range(6), chunksize=6, return_exceptions=True)
+
+    assert [n for n, result in enumerate(results) if result != n] == [3]
+    assert results[3].index == 3
+
+
+@pytest.mark.parametrize("fn", [jobs.falsy_failure, jobs.frozen_failure], ids=["falsy", "frozen"])
+@pytest.mark.parametrize("where", [None, "thread"])
+async def test_odd_exceptions_are_failures_like_any_other(fn, where):
+    """One that is false, one that cannot be changed."""
+    names = {"EmptyError", "FrozenError"}
+    (raised,) = await asyncio.gather(execute_async(fn, range(4), executor=where), return_exceptions=True)
+    results = await execute_async(fn, range(4), executor=where, return_exceptions=True)
+
+    assert type(raised).__name__ in names
+    assert [type(result).__name__ for result in results] == [type(raised).__name__] * 4
+
+
+async def test_small_calls_run_side_by_side():
+    """Each gets a worker of its own while there are more to be had."""
+    began = time.perf_counter()
+    await asyncio.gather(*(execute_async(jobs.nap, [0.5], n_jobs=4) for _ in range(4)))
+
+    assert time.perf_counter() - began < 1.6
+
+
+async def test_callers_that_block_every_thread_of_the_application_do_not_starve_us():
+    """Sync endpoints wait in anyio's forty threads for calls that need a thread themselves."""
+    async with AsyncExecutor(2) as executor:
+
+        def endpoint():
+            return execute(lambda x: x + 1, range(3), executor=executor)
+
+        async with asyncio.timeout(30):
+            async with anyio.create_task_group() as group:
+                for _ in range(45):
+                    group.start_soon(anyio.to_thread.run_sync, endpoint)
+
+
+async def test_a_cancelled_thread_call_returns_although_its_thread_does_not():
+    """Nobody can end a thread; it is left, and ends when its function returns."""
+    began = time.perf_counter()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await execute_async(jobs.nap, [1.0], executor="thread")
+
+    assert time.perf_counter() - began < 0.9
+
+
+async def test_closing_ends_a_call_that_waits_for_its_input(executor):
+    """Nothing of it is in a worker."""
+
+    async def silent():
+        await asyncio.Event().wait()
+        yield 1
+
+    call = asyncio.ensure_future(executor.execute(jobs.square, silent()))
+    await asyncio.sleep(0.05)
+    await executor.aclose(drain=0.0)
+
+    async with asyncio.timeout(5):
+        with pytest.raises(ExecutorClosedError):
+            await call
+
+
+async def test_an_executor_that_drains_takes_no_new_calls(executor):
+    """And lets the old ones end."""
+    call = asyncio.ensure_future(executor.execute(jobs.nap, [0.3]))
+    await asyncio.sleep(0.05)
+    closing = asyncio.ensure_future(executor.aclose())
+    await asyncio.sleep(0)
+    with pytest.raises(ExecutorClosedError):
+        await executor.execute(jobs.square, [1])
+
+    assert await call == [0.3]
+    await closing
+
+
+async def test_a_worker_that_used_the_library_itself_ends_by_itself(executor):
+    """Its own workers are closed before it is joined."""
+    assert await executor.execute(jobs.nested, [10], n_jobs=1) == [285]
+    began = time.perf_counter()
+    await executor.aclose()
+
+    assert time.perf_counter() - began < 1.5
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="a fork beside threads warns in the worker from 3.12 on")
+async def test_a_function_that_forks_leaves_one_worker(executor):
+    """The child goes when the function has returned in it."""
+    assert await executor.execute(jobs.fork_and_return, range(4), chunksize=4) == [0, 1, 2, 3]
+
+
+async def test_classes_made_alike_are_not_mistaken_for_each_other(executor):
+    """What goes home goes by number: a name may be another class's."""
+    space = {"__name__": "__main__"}
+    exec("class Same:\n    def __init__(self, x): self.x = x\n", space)
+    same = space["Same"]
+
+    def other(item):
+        return type("Same", (), {"__module__": "__main__", "y": item.x})()
+
+    mine, its = (await executor.execute(lambda item: item, [same(1)]))[0], (await executor.execute(other, [same(2)]))[0]
+    assert (type(mine) is same, type(its) is same, its.y) == (True, False, 2)
