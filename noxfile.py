@@ -57,10 +57,17 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests against the installed package, on each Python that is found; arguments go to pytest."""
+    """Run the tests against the installed package, on each Python that is found; arguments go to pytest.
+
+    The oldest Python's run is measured for `coverage` on the way, unless it is only a part of the tests.
+    """
     install_groups(session, "tests")
     session.install(".")
-    session.run("pytest", *session.posargs)
+    if session.python == PYTHONS[0] and not session.posargs:
+        session.run("coverage", "erase")
+        session.run("coverage", "run", "-m", "pytest")
+    else:
+        session.run("pytest", *session.posargs)
 
 
 @nox.session
@@ -75,11 +82,11 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Measure which lines and branches the tests reach, in workers too; too few is an error."""
+    """Tell which lines and branches the tests reach, in workers too; too few is an error."""
     install_groups(session, "tests")
-    session.install(".")
-    session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
+    if not list(ROOT.glob(".coverage.*")):  # `tests` has not run, or not on the Python that measures
+        session.install(".")
+        session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
 
