@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -186,3 +187,14 @@ def test_hooks_named_in_the_environment_get_every_run(tmp_path):
     done = run("-c", code, cwd=tmp_path, env={**os.environ, "AMORSIZE_HOOKS": "my_hooks:factory"})
 
     assert (done.stdout, done.stderr) == ("saw 3\n", "")
+
+
+def test_the_first_lines_of_the_readme_run(tmp_path):
+    """Pasted as they stand into a file."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    path = tmp_path / "pasted.py"
+    path.write_text(readme.split("```python\n")[1].split("```")[0], encoding="utf-8")
+    done = run(path)
+
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert "collatz: 49,999 items, 0 failed" in done.stdout
