@@ -37,10 +37,9 @@ from ._wire import (
     crash_error,
     failed_items,
     foreign_error,
-    has_begun,
     job_for,
     load_values,
-    suspects,
+    verdict,
 )
 from ._worker import ChunkReply, send_singly
 from .backends import Place, Pool
@@ -417,7 +416,7 @@ class Run:
 
     async def _place_broke(self, flight: _Flight, cause: BaseException | None) -> None:
         """A call failed on the way: find out who is to blame, and run the innocent items again."""
-        place, batch = flight.place, flight.batch
+        place = flight.place
         if self._pool.closed:
             self._fail(ExecutorClosedError("the executor was closed while it was busy with this call"))
         if place.pid is None:
@@ -425,45 +424,32 @@ class Run:
         if not isinstance(cause, BrokenExecutor) and place.ready:
             await self._call_failed(flight, cause)
             return
-        begun = has_begun(place.cell, flight.job.ticket)
-        blamed = suspects(place.cell, batch, flight.stride, is_async=self.function.is_async)
+        found = verdict(
+            flight.batch, place.cell, flight.job.ticket, stride=flight.stride, is_async=self.function.is_async
+        )
         exitcode = await self._buried(place)
         self._deaths_in_a_row += 1
         if self._deaths_in_a_row > DEATHS_IN_A_ROW + 2 * self._share.limit:
             error = crash_error(place.pid, None, exitcode, "as all before it did, without one result between them")
             self._fail(error)
-        if not begun:  # it died of another chunk, or idle, or never took this one
-            await self._send_again(batch)
-        elif len(batch.items) == 1:
-            await self._item_killed(batch, place, exitcode)
-        elif blamed:
-            await self._run_around(batch, blamed, place, exitcode)
-        else:  # while it unpickled the items, or pickled the results
-            await self._scatter(batch.halves())
+        await self._scatter(found.again, pieces=found.pieces)
+        if found.killed is not None:
+            await self._item_killed(found.killed, place, exitcode)
 
     async def _call_failed(self, flight: _Flight, cause: BaseException | None) -> None:
         """Our side of the worker raised, out of memory for example, and lives: find the item that it was about."""
         batch = flight.batch
         if len(batch.items) > 1:
-            await self._scatter(batch.halves())
-            return
-        self._fail_item(batch, cause if isinstance(cause, Exception) else RemoteError(repr(cause)), flight.place)
-
-    async def _run_around(self, batch: Batch, blamed: range, place: Place, exitcode: int | None) -> None:
-        """Run a batch again without the items that may have killed its worker, and those one by one."""
-        items = [batch.part(offset, offset + 1, careful=True) for offset in blamed]
-        rest = [batch.part(0, blamed.start), batch.part(blamed.stop, len(batch.items))]
-        if len(items) > 1:
-            await self._scatter([*rest, *items])
+            await self._scatter(batch.halves(), pieces=2)
         else:
-            self._sink.dispatched(0)
-            await self._scatter(rest)
-            await self._item_killed(items[0], place, exitcode)
+            self._fail_item(batch, cause if isinstance(cause, Exception) else RemoteError(repr(cause)), flight.place)
 
-    async def _scatter(self, pieces: Iterable[Batch]) -> None:
-        """Send the pieces of a batch, each as a batch of its own."""
-        for number, piece in enumerate(piece for piece in pieces if len(piece.items)):
-            await self._send_again(piece, split=number > 0)
+    async def _scatter(self, batches: Iterable[Batch], *, pieces: int) -> None:
+        """Send batches that were one; with what else comes of it, that one becomes so many pieces for the consumer."""
+        for _ in range(pieces - 1):
+            self._sink.dispatched(0)
+        for batch in batches:
+            await self._send_again(batch)
 
     async def _item_killed(self, item: Batch, place: Place, exitcode: int | None) -> None:
         """An item was alone when its worker died: try it again, in case that came from outside, or give it up."""

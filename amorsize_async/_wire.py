@@ -24,10 +24,9 @@ __all__ = (
     "Job",
     "crash_error",
     "failed_items",
-    "has_begun",
     "job_for",
     "load_values",
-    "suspects",
+    "verdict",
 )
 
 
@@ -160,13 +159,37 @@ def _unloadable(index: int, cause: BaseException) -> FailedItem:
     return FailedItem(index, error, "")
 
 
-def has_begun(cell: Cell, ticket: int) -> bool:
-    """Whether a worker was on this chunk when it died, rather than idle or on another."""
-    return cell[TICKET] == ticket
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do about a batch whose worker died: batches to run again, and the item that was alone with it, if any."""
+
+    again: tuple[Batch, ...]
+    killed: Batch | None = None
+
+    @property
+    def pieces(self) -> int:
+        """Pieces that the batch falls into."""
+        return len(self.again) + (self.killed is not None)
 
 
-def suspects(cell: Cell, batch: Batch, stride: int, *, is_async: bool) -> range:
-    """Offsets of the items that a worker may have been on when it died of this batch; empty: between items."""
+def verdict(batch: Batch, cell: Cell, ticket: int, *, stride: int, is_async: bool) -> Verdict:
+    """Judge a death from what the dead worker left in its cell: its last chunk, and the item that it was on."""
+    if cell[TICKET] != ticket:  # it died of another chunk, or idle, or never took this one
+        return Verdict((batch,))
+    if len(batch.items) == 1:
+        return Verdict((), killed=batch)
+    blamed = _suspects(cell, batch, stride, is_async=is_async)
+    if not blamed:  # it was unpickling the items, or pickling the results
+        return Verdict(batch.halves())
+    items = [batch.part(offset, offset + 1, careful=True) for offset in blamed]
+    rest = [
+        part for part in (batch.part(0, blamed.start), batch.part(blamed.stop, len(batch.items))) if len(part.items)
+    ]
+    return Verdict(tuple(rest), killed=items[0]) if len(items) == 1 else Verdict((*rest, *items))
+
+
+def _suspects(cell: Cell, batch: Batch, stride: int, *, is_async: bool) -> range:
+    """Offsets of the items that the worker may have been on; empty: between items."""
     offset = cell[CURRENT] - 1 - batch.start
     if not 0 <= offset < len(batch.items):
         return range(0)
