@@ -26,7 +26,6 @@ class Setup:
 
     initializer: bytes | None = None
     inner_threads: int | None = None
-    die_with_parent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,7 @@ def start_worker(setup: Setup, cell: Any) -> None:
     """Prepare this process: signals, the parent's death, thread limits, the cell, then the user's initializer."""
     began = time.perf_counter()
     _own_signals()
-    if setup.die_with_parent:
-        _die_with_parent()
+    _die_with_parent()
     _limit_inner_threads(setup.inner_threads)
     state.ours = True
     Finalize(None, close_runner, exitpriority=10)  # before multiprocessing joins what nested calls have started
