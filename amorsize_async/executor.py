@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
+from weakref import finalize
 
 from . import _payload
 from ._call import (
@@ -128,7 +130,7 @@ class AsyncExecutor:
         """
         if self._pool is not None:
             self._refuse_other_loop()
-            await self._pool.aclose(drain)
+            await _close(self._pool, drain)
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -304,6 +306,8 @@ class AsyncExecutor:
             self._managers = (*configured, *self._managers)
             self._loop = asyncio.get_running_loop()
             self._pool = LocalPool(self._n_jobs, self._settings)
+            await _close_with_the_loop(self._loop, self._pool)
+            finalize(self, _forgotten, self._loop, self._pool).atexit = False
         self._refuse_other_loop()
         return self._pool
 
@@ -314,9 +318,9 @@ class AsyncExecutor:
                 "asyncio.run_coroutine_threadsafe(executor.execute(...), executor.loop)"
             )
 
-    def _kill(self) -> None:
-        for place in () if self._pool is None else self._pool.places:
-            place.kill()
+    def owns(self, pool: LocalPool) -> bool:
+        """Whether these are its workers."""
+        return self._pool is pool
 
     def _grow(self, n_jobs: int | None) -> None:
         if n_jobs is not None and self._pool is not None:
@@ -343,41 +347,78 @@ def _checked_start_method(start_method: str | None) -> str:
     return start_method
 
 
+# ── the end of a loop ────────────────────────────────────────────────────────────────────────────────────────────────
+
+_held: dict[LocalPool, tuple[asyncio.AbstractEventLoop, AsyncGenerator[None, None]]] = {}
+# Every pool that is open. Held, so that an executor that is merely forgotten is closed in order by its loop: left to
+# the garbage collector, its threads may end while the interpreter exits, and Python 3.11 and 3.12 print errors then.
+
+
+async def _close_with_the_loop(loop: asyncio.AbstractEventLoop, pool: LocalPool) -> None:
+    """Have `pool` closed when `loop` ends, if it is still open then.
+
+    A loop has no hook for its end but `shutdown_asyncgens()`, which `asyncio.run` and every server call: an async
+    generator that is left half-way through is closed there.
+    """
+
+    async def until_the_end() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            _forget(pool)
+            await pool.aclose()
+
+    _bury_closed_loops()
+    end = until_the_end()
+    _held[pool] = (loop, end)
+    await anext(end)
+
+
+async def _close(pool: LocalPool, drain: float = 0.0) -> None:
+    await pool.aclose(drain)
+    end = _forget(pool)
+    if end is not None:
+        await end.aclose()
+
+
+def _forget(pool: LocalPool) -> AsyncGenerator[None, None] | None:
+    loop, end = _held.pop(pool, (None, None))
+    if loop in _shared and _shared[loop].owns(pool):
+        del _shared[loop]
+    return end
+
+
+def _forgotten(loop: asyncio.AbstractEventLoop, pool: LocalPool) -> None:
+    """Close the pool of an executor that nobody refers to any more; its loop may be running, in any thread."""
+    if pool in _held:
+        with suppress(RuntimeError):  # the loop is closed: see _bury_closed_loops
+            loop.call_soon_threadsafe(lambda: loop.create_task(_close(pool), name="amorsize-close"))
+
+
+def _bury_closed_loops() -> None:
+    """Kill the workers of loops that were closed without `shutdown_asyncgens()`: nobody can use them any more."""
+    for pool in [pool for pool, (loop, _) in _held.items() if loop.is_closed()]:
+        loop, _ = _held.pop(pool)
+        _shared.pop(loop, None)
+        for place in pool.places:
+            place.kill()
+
+
 # ── the executor that a loop's calls share ───────────────────────────────────────────────────────────────────────────
 
-_shared: dict[asyncio.AbstractEventLoop, tuple[AsyncExecutor, AsyncGenerator[None, None]]] = {}
-# A loop's entry goes when the loop shuts down; entries of loops that were closed without that go at the next call.
+_shared: dict[asyncio.AbstractEventLoop, AsyncExecutor] = {}
 
 
 async def shared_executor(n_jobs: int | None) -> AsyncExecutor:
     """The executor that all calls without one share on this loop: opened on first use, closed with the loop.
 
-    It grows to the largest `n_jobs` that was asked for. A loop has no hook for its end but `shutdown_asyncgens()`,
-    which `asyncio.run` and every server call: an async generator that is left half-way through is closed there.
+    It grows to the largest `n_jobs` that was asked for.
     """
     loop = asyncio.get_running_loop()
     if loop not in _shared:
-        _bury_closed_loops()
-        executor = AsyncExecutor()
-        closing = _closed_with_the_loop(loop, executor)
         # In place before the first wait, so that calls that begin meanwhile find it.
-        _shared[loop] = (executor, closing)
-        await anext(closing)
-    executor = _shared[loop][0]
+        _shared[loop] = AsyncExecutor()
+    executor = _shared[loop]
     await executor._open()  # noqa: SLF001 - the module's own class
     executor._grow(n_jobs)  # noqa: SLF001
     return executor
-
-
-async def _closed_with_the_loop(loop: asyncio.AbstractEventLoop, executor: AsyncExecutor) -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        _shared.pop(loop, None)
-        await executor.aclose(drain=0.0)
-
-
-def _bury_closed_loops() -> None:
-    """Kill the workers of loops that were closed without `shutdown_asyncgens()`: nobody can use them any more."""
-    for loop in [loop for loop in _shared if loop.is_closed()]:
-        _shared.pop(loop)[0]._kill()  # noqa: SLF001

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
 import time
 
 import anyio.to_thread
+import psutil
 import pytest
 
 import jobs
@@ -155,3 +157,18 @@ async def test_classes_made_alike_are_not_mistaken_for_each_other(executor):
 
     mine, its = (await executor.execute(lambda item: item, [same(1)]))[0], (await executor.execute(other, [same(2)]))[0]
     assert (type(mine) is same, type(its) is same, its.y) == (True, False, 2)
+
+
+async def test_an_executor_that_is_forgotten_is_closed_by_its_loop():
+    """Nobody refers to it any more: its workers end while the loop goes on."""
+
+    async def forget():
+        executor = await AsyncExecutor(1).start()
+        return await executor.execute(jobs.pid_of, [0])
+
+    (pid,) = await forget()
+    gc.collect()
+    worker = psutil.Process(pid) if psutil.pid_exists(pid) else None
+    async with asyncio.timeout(10):
+        while worker is not None and worker.is_running():
+            await asyncio.sleep(0.01)  # noqa: ASYNC110 - nobody tells when it is reaped
