@@ -17,6 +17,7 @@ __all__ = (
     "HookManager",
     "Report",
     "ResultStream",
+    "RetryPolicy",
     "create_error_hook",
     "create_progress_hook",
     "create_throughput_hook",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from .hooks import create_progress_hook as create_progress_hook
     from .hooks import create_throughput_hook as create_throughput_hook
     from .hooks import create_timing_hook as create_timing_hook
+    from .policies import RetryPolicy as RetryPolicy
     from .report import Report as Report
 
 _HOME = {
@@ -52,6 +54,7 @@ _HOME = {
     "HookManager": "hooks",
     "Report": "report",
     "ResultStream": "_results",
+    "RetryPolicy": "policies",
     "create_error_hook": "hooks",
     "create_progress_hook": "hooks",
     "create_throughput_hook": "hooks",

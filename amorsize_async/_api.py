@@ -16,6 +16,7 @@ from ._system import usable_cpus
 from .backends import ForeignPool, open_threads
 from .errors import ExecutorClosedError
 from .executor import AsyncExecutor, shared_executor
+from .policies import RetryPolicy
 from .report import Report
 
 __all__ = ("execute", "execute_async", "stream_async")
@@ -101,6 +102,8 @@ async def execute_async(
     n_jobs: int | None = None,
     chunksize: int | None = None,
     executor: AnyExecutor = None,
+    retry: RetryPolicy | int | None = None,
+    item_timeout: float | None = None,
     return_exceptions: bool = False,
     return_report: bool = False,
 ) -> list[Any] | tuple[list[Any], Report]:
@@ -116,6 +119,10 @@ async def execute_async(
         chunksize: items per chunk; None: decided for each chunk from what those before it cost.
         executor: where it runs. None: the loop's shared `AsyncExecutor`, opened on first use and closed with the loop;
             an `AsyncExecutor`; any `concurrent.futures.Executor`; or "thread", for functions that release the GIL.
+        retry: attempts as a number, or a `RetryPolicy`; failed items are sent again after a wait in which they hold no
+            worker. Crashes and what cannot be pickled are not tried again. None: one attempt.
+        item_timeout: seconds one item may run; past it its worker is killed (of a coroutine function: the item is
+            cancelled) and only that item fails. Time in queues does not count. None: any time.
         return_exceptions: put the exception of a failed item at its place, as `asyncio.gather` does; by default the
             first failure ends the call.
         return_report: return `(results, report)`.
@@ -125,11 +132,21 @@ async def execute_async(
 
     Raises:
         The first exception that `fn` raises, as itself, with the worker's traceback as its cause and the item's index
-        in a note; WorkerCrashedError if a worker died of an item; InputError if `data` raised; UnpicklableError if the
-        function, an item or a result cannot travel; WorkerStartError; TypeError and ValueError for bad arguments,
-        before any worker starts. A time limit is `asyncio.timeout()`: cancelling the call stops its work.
+        in a note; WorkerCrashedError if a worker died of an item; ItemTimeoutError; InputError if `data` raised;
+        UnpicklableError if the function, an item or a result cannot travel; WorkerStartError; TypeError and ValueError
+        for bad arguments, before any worker starts. A time limit for all of it is `asyncio.timeout()`: cancelling the
+        call stops its work.
     """
-    call = Call.checked(fn, data, hooks=hooks, n_jobs=n_jobs, chunksize=chunksize, return_exceptions=return_exceptions)
+    call = Call.checked(
+        fn,
+        data,
+        hooks=hooks,
+        n_jobs=n_jobs,
+        chunksize=chunksize,
+        retry=retry,
+        item_timeout=item_timeout,
+        return_exceptions=return_exceptions,
+    )
     values, report = await collect(await _engine(_checked_executor(executor), n_jobs), call)
     return (values, report) if return_report else values
 
@@ -158,6 +175,8 @@ def stream_async(
     n_jobs: int | None = None,
     chunksize: int | None = None,
     executor: AnyExecutor = None,
+    retry: RetryPolicy | int | None = None,
+    item_timeout: float | None = None,
     return_exceptions: bool = False,
 ) -> ResultStream[Any]:
     """Run `fn` over `data` and give each result while the rest is still running.
@@ -168,13 +187,22 @@ def stream_async(
         ordered: results in input order; False: as they complete (`.enumerate()` tells which is which).
         buffersize: the most results dispatched and not yet consumed; None: a window of 16 chunks per worker. However
             long `data` is, no more than that is read ahead, and one chunk.
-        fn, data, hooks, n_jobs, chunksize, executor, return_exceptions: as for `execute_async`.
+        fn, data, hooks, n_jobs, chunksize, executor, retry, item_timeout, return_exceptions: as for `execute_async`.
 
     Returns:
         A `ResultStream`; nothing runs before it is used. A failure is raised where the failed item's result would
         have come; in an ordered stream all results before it come first.
     """
-    call = Call.checked(fn, data, hooks=hooks, n_jobs=n_jobs, chunksize=chunksize, return_exceptions=return_exceptions)
+    call = Call.checked(
+        fn,
+        data,
+        hooks=hooks,
+        n_jobs=n_jobs,
+        chunksize=chunksize,
+        retry=retry,
+        item_timeout=item_timeout,
+        return_exceptions=return_exceptions,
+    )
     where = _checked_executor(executor)
     return open_stream(lambda: _engine(where, n_jobs), call, ordered=ordered, buffersize=buffersize)
 
@@ -248,6 +276,8 @@ def execute(
     n_jobs: int | None = None,
     chunksize: int | None = None,
     executor: AnyExecutor = None,
+    retry: RetryPolicy | int | None = None,
+    item_timeout: float | None = None,
     return_exceptions: bool = False,
     return_report: bool = False,
 ) -> Any:
@@ -259,7 +289,14 @@ def execute(
     """
 
     def called() -> Coroutine[Any, Any, Any]:
-        options: AnywhereOptions = {"hooks": hooks, "n_jobs": n_jobs, "chunksize": chunksize, "executor": executor}
+        options: AnywhereOptions = {
+            "hooks": hooks,
+            "n_jobs": n_jobs,
+            "chunksize": chunksize,
+            "executor": executor,
+            "retry": retry,
+            "item_timeout": item_timeout,
+        }
         if return_report:
             return execute_async(fn, data, return_exceptions=return_exceptions, return_report=True, **options)
         return execute_async(fn, data, return_exceptions=return_exceptions, **options)

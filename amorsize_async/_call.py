@@ -22,6 +22,7 @@ from ._source import open_source
 from ._threads import in_thread
 from .backends import Pool
 from .hooks import HookManager
+from .policies import RetryPolicy
 from .report import Report
 
 __all__ = (
@@ -47,6 +48,8 @@ class CallOptions(TypedDict, total=False):
     hooks: Hooks
     n_jobs: int | None
     chunksize: int | None
+    retry: RetryPolicy | int | None
+    item_timeout: float | None
 
 
 class StreamOptions(CallOptions, total=False):
@@ -86,6 +89,8 @@ class Call:
     managers: tuple[HookManager, ...]
     n_jobs: int | None
     chunksize: int | None
+    retry: RetryPolicy | None
+    item_timeout: float | None
     return_exceptions: bool
 
     @classmethod
@@ -97,6 +102,8 @@ class Call:
         hooks: Hooks,
         n_jobs: int | None,
         chunksize: int | None,
+        retry: RetryPolicy | int | None,
+        item_timeout: float | None,
         return_exceptions: bool,
     ) -> Call:
         """Check everything that can be wrong with a call; raises TypeError or ValueError."""
@@ -107,7 +114,9 @@ class Call:
             raise TypeError(f"data is a {kind}, not iterable; pass a sequence, an iterable or an async iterable")
         checked_number("n_jobs", n_jobs)
         checked_number("chunksize", chunksize)
-        return cls(fn, data, checked_managers(hooks), n_jobs, chunksize, return_exceptions)
+        checked_number("item_timeout", item_timeout, 0.001, whole=False)
+        policy = RetryPolicy.of(retry)
+        return cls(fn, data, checked_managers(hooks), n_jobs, chunksize, policy, item_timeout, return_exceptions)
 
 
 def checked_number(name: str, value: float | None, least: float = 1, *, whole: bool = True) -> None:
@@ -167,6 +176,11 @@ def open_stream(
 async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) -> Report:
     try:
         function = await _packed(call.fn, pickled=engine.pool.pickles)
+        if call.item_timeout is not None and not (engine.pool.kills or function.is_async):
+            raise ValueError(
+                f"item_timeout={call.item_timeout}, but nobody can end an item that runs in a {engine.pool.name}; "
+                "use workers of ours (executor=None or an AsyncExecutor), or a coroutine function"
+            )
         run = _run(engine, call, function, sink, most)
         try:
             return await run.drive()
@@ -200,7 +214,14 @@ def _run(engine: Engine, call: Call, function: PackedFunction, sink: Sink, most:
         costs=engine.costs.recall(function.digest),
         is_async=function.is_async,
     )
-    options = RunOptions(call.n_jobs, call.return_exceptions, engine.cancel_grace, engine.max_item_deaths)
+    options = RunOptions(
+        call.n_jobs,
+        call.return_exceptions,
+        call.retry,
+        call.item_timeout,
+        engine.cancel_grace,
+        engine.max_item_deaths,
+    )
     managers = tuple(dict.fromkeys((*engine.managers, *call.managers)))
     return Run(
         function,

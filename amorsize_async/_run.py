@@ -4,7 +4,7 @@ The only place with a task group, and the only one that calls `run_in_executor`.
 
     source.fill/take ─► sizer says how many ─► pool.acquire ─► run_in_executor(run_chunk, Chunk) ─► ChunkReply
           ▲                                                                                             │
-          └── sink.room ◄── the consumer ◄── sink.put ◄── sizer.observe, tally, narrator ◄──────────────┘
+          └── sink.room ◄── the consumer ◄── sink.put ◄── books: sizer, tally, narrator ◄── retries ◄───┘
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import Counter
 from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import BrokenExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -20,45 +19,33 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn
 
+from ._books import Books
 from ._bus import EventBus
-from ._chunking import ChunkSizer, Observation
+from ._chunking import ChunkSizer
+from ._deadline import Deadline
+from ._deaths import Casualties, Death, crash_error
 from ._narrator import Narrator
 from ._payload import PackedFunction
 from ._results import Sink
+from ._retries import second_chances
 from ._sharing import Share
 from ._shielding import finish
 from ._source import Source
 from ._stopwatch import Stopwatch
-from ._wire import (
-    Batch,
-    FailedItem,
-    Job,
-    Loaded,
-    crash_error,
-    failed_items,
-    foreign_error,
-    job_for,
-    load_values,
-    verdict,
-)
+from ._wire import Batch, FailedItem, Job, Loaded, failed_items, foreign_error, job_for, load_values, verdict
 from ._worker import ChunkReply, send_singly
 from .backends import Place, Pool
-from .errors import AmorsizeError, ExecutorClosedError, RemoteError
+from .errors import AmorsizeError, ExecutorClosedError, ItemTimeoutError, RemoteError
 from .events import Status
 from .hooks import HookManager
+from .policies import RetryPolicy
 from .report import Report, Tally
 
 __all__ = ("Run", "RunOptions")
 
-KEPT_FAILURES = 1000
-# Failures that a report lists; more of them are only counted, since each holds its exception.
-
 FLUSH_SECONDS = 5.0
 FLUSH_SECONDS_CANCELLED = 1.0
 # How long the end of a run waits for hooks that are behind.
-
-DEATHS_IN_A_ROW = 20
-# Workers that may die one after the other without one result between them: then it is not single items that kill.
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +53,21 @@ class RunOptions:
     """What the caller asked for.
 
     n_jobs: the most workers at once, None for all.
-    return_exceptions: failed items stand in the results as exceptions. cancel_grace: seconds that running items get
-    when the execution is cancelled. max_item_deaths: workers that may die of one item before it is given up.
+    return_exceptions: failed items stand in the results as exceptions. retry: what is tried again. item_timeout:
+    seconds that one item may run, None for any. cancel_grace: seconds that running items get when the execution is
+    cancelled. max_item_deaths: workers that may die of one item before it is given up.
     """
 
     n_jobs: int | None = None
     return_exceptions: bool = False
+    retry: RetryPolicy | None = None
+    item_timeout: float | None = None
     cancel_grace: float = 0.1
     max_item_deaths: int = 2
 
 
 class _Stop(Exception):  # noqa: N818 - never leaves this module: ends the task group when the outcome is known
-    """Ends a run early; what to raise is noted in the run."""
+    """Ends a run early; what to raise is noted in the books."""
 
 
 class Run:
@@ -102,23 +92,20 @@ class Run:
         self._options = options
         self._managers = managers
         self._share = pool.join(options.n_jobs, self._executor_closed)
-        self._share.steady = sizer.costs is not None
+        self._share.steady = sizer.costs is not None and options.item_timeout is None
         self._tally = Tally(
             n_jobs=pool.workers(self._share),
             total=source.total,
             tolerant=options.return_exceptions,
             is_async=function.is_async,
         )
+        self._books = Books(self._tally, sink, sizer, tolerant=options.return_exceptions)
+        self._casualties = Casualties(options.max_item_deaths, self._share.limit)
         self._group: asyncio.TaskGroup | None = None
         self._flights: set[_Flight] = set()
-        self._deaths: Counter[int] = Counter()
-        self._deaths_in_a_row = 0
-        self._outcome: BaseException | None = None
-        self._failed_at: int | None = None
 
     def __repr__(self) -> str:
-        done = f"{self._tally.completed} of {self._tally.total} items"
-        return f"<Run {self.function.name} {done}, {len(self._flights)} chunks out>"
+        return f"<Run {self.function.name} {self._books!r}, {len(self._flights)} chunks out>"
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -129,6 +116,7 @@ class Run:
         self._narrator = Narrator(
             bus, self._tally, execution_id=execution_id, function=self.function.name, executor=self._pool.name
         )
+        self._books.narrator = self._narrator
         status: Status = "error"
         error: BaseException | None = None
         try:
@@ -167,17 +155,21 @@ class Run:
             unexpected = group.split(_Stop)[1]
             if unexpected is not None:
                 raise _innermost(unexpected) from None
-        outcome = self._outcome if self._outcome is not None else self._source.error
+        outcome = self._books.outcome if self._books.outcome is not None else self._source.error
         if outcome is not None:
             raise outcome
 
     async def _close(self, status: Status, error: BaseException | None) -> Report:
         """Stop what still runs, say so, and let the hooks catch up; bounded, and done on every path."""
         flights = [(flight.place, flight.future) for flight in self._flights]
+        for flight in self._flights:
+            flight.cancel_deadline()
         for place in await self._pool.abandon(flights, self._options.cancel_grace):
             if place.pid is not None:
                 self._narrator.worker_gone(place.pid, "killed")
         self._pool.leave(self._share)
+        if self._pool.shortage:
+            self._tally.warnings.append(self._pool.shortage)
         await self._source.aclose()
         if status == "ok":
             self._tally.total = self._tally.completed
@@ -197,11 +189,11 @@ class Run:
 
     async def _feed(self) -> None:
         """Take items as places become free, until there are no more or an item has failed."""
-        while self._failed_at is None and await self._items_ready():
+        while self._books.failed_at is None and await self._items_ready():
             began = time.monotonic()
             place = await self._place()
             self._waited("workers", began)
-            batch = self._next_batch()
+            batch = self._next_batch(place.left)
             if batch is None:
                 self._pool.give_back(place, self._share)
                 return
@@ -216,12 +208,13 @@ class Run:
         self._waited("input", began)
         return ready
 
-    def _next_batch(self) -> Batch | None:
-        """The next items, as many as seem right now; None if there are none, or none are wanted any more."""
-        if self._failed_at is not None:
+    def _next_batch(self, most: int | None) -> Batch | None:
+        """The next items, as many as seem right now, `most` at most; None if there are none, or none are wanted."""
+        if self._books.failed_at is not None:
             return None
         start = self._source.taken
-        items = self._source.take(self._size())
+        size = self._size()
+        items = self._source.take(size if most is None else min(size, most))
         if not len(items):
             return None
         self._tally.chunksize = len(items)
@@ -265,10 +258,18 @@ class Run:
 
         `split`: they were part of a chunk whose other part goes its own way.
         """
-        if len(batch.items) and self._failed_at is None:
+        while len(batch.items) and self._books.wants(batch):
             if split:
                 self._sink.dispatched(0)
-            self._send(batch, await self._place())
+            place = await self._place()
+            most = len(batch.items) if place.left is None else place.left
+            self._send(batch.part(0, most), place)
+            batch, split = batch.part(most, len(batch.items)), True
+
+    async def _try_again(self, batch: Batch, wait: float) -> None:
+        """Send failed items once more, after a wait in which they hold no worker."""
+        await asyncio.sleep(wait)
+        await self._send_again(batch)
 
     # ── a chunk, there and back ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -282,15 +283,30 @@ class Run:
             known=self.function.digest in place.known,
             cell=place.cell,
             stride=stride,
-            stop=not self._options.return_exceptions,
+            stop=not self._options.return_exceptions and self._options.retry is None,
             budget=self.sizer.budget,
+            item_timeout=self._options.item_timeout,
         )
         watch.transfer()
+        place.taken += len(batch.items)
         future = self._called(place, job.call, *job.args)
-        flight = _Flight(place, batch, job, stride, watch, future)
+        flight = _Flight(place, batch, job, stride, watch, future, self._deadline(place, job))
         self._flights.add(flight)
         watch.pause()
         return flight
+
+    def _deadline(self, place: Place, job: Job) -> Deadline | None:
+        """What ends the worker when an item runs longer than it may; None if any item may take its time."""
+        if self._options.item_timeout is None or not self._pool.kills:
+            return None
+        return Deadline(
+            place.cell,
+            job.ticket,
+            self._options.item_timeout,
+            is_async=self.function.is_async,
+            end=partial(self._pool.kill, place),
+            stuck=lambda: place.stopped,
+        )
 
     def _called(self, place: Place, *call: Any) -> asyncio.Future[Any]:
         """Run a call in the place; a place that refuses gives a future that has failed already."""
@@ -314,21 +330,24 @@ class Run:
             await self._replied(flight)
         except asyncio.CancelledError as exc:
             cancelling = self._task.cancelling() if self._task else 0
-            if cancelling == self._cancellations and self._outcome is None:
+            if cancelling == self._cancellations and self._books.outcome is None:
                 self._fail(exc)
             raise
+        if self._books.over:
+            raise _Stop
 
     async def _replied(self, flight: _Flight) -> None:
         """Wait for a reply and hand on what came of it."""
         await asyncio.wait((flight.future,))
         self._flights.discard(flight)
+        flight.cancel_deadline()
         flight.watch.go_on()
         broken = None if flight.future.cancelled() else flight.future.exception()
         if flight.future.cancelled() or broken is not None:
             await self._place_broke(flight, broken)
             return
         reply: ChunkReply = flight.future.result()
-        self._deaths_in_a_row = 0
+        self._casualties.survived()
         if reply.refused:
             flight.place.known.discard(self.function.digest)
             singly = flight.batch.singly or reply.refused == "items"
@@ -338,15 +357,29 @@ class Run:
             await self._take_home(flight, reply)
 
     async def _take_home(self, flight: _Flight, reply: ChunkReply) -> None:
-        """Unpack a reply, enter it into the books, deliver its values, and send on what the worker did not get to."""
+        """Unpack a reply, enter it into the books, deliver its values, and send on what is still to be run."""
         batch, watch = flight.batch, flight.watch
         values, unloadable = load_values(reply) or await self._sent_singly(flight, reply)
         failures = failed_items(reply, batch, flight.job.unsendable, unloadable)
+        again = second_chances(self._options.retry, batch, failures)
+        if again:
+            failures = [failed for failed in failures if not any(failed.index in part for part in again)]
         watch.transfer()
-        self._account(batch, reply, failures)
-        self._deliver(batch, values, failures)
-        self._observe(reply, watch)
-        await self._send_again(batch.part(reply.done, len(batch.items)), split=True)
+        self._books.account(batch, reply, failures, again)
+        self._books.deliver(batch, values, failures, again)
+        self._share.steady = self._options.item_timeout is None
+        self._books.learn(reply, watch)
+        if self._pool.settle(flight.place, self._share, reply) and flight.place.pid is not None:
+            self._narrator.worker_gone(flight.place.pid, "recycled")
+        for part in again:
+            self._retry(part)
+        if not self._books.over:
+            await self._send_again(batch.part(reply.done, len(batch.items)), split=True)
+
+    def _retry(self, batch: Batch) -> None:
+        policy = self._options.retry
+        if policy is not None:
+            self._in_group(self._try_again(batch, policy.wait(batch.attempt - 1)))
 
     async def _sent_singly(self, flight: _Flight, reply: ChunkReply) -> Loaded:
         """Results that did not unpickle whole, one by one, from the worker that has them still."""
@@ -356,61 +389,6 @@ class Run:
         parcel = None if future.cancelled() or future.exception() else future.result()
         again = replace(reply, values=parcel if isinstance(parcel, list) else reply.values, kept=False)
         return load_values(again) or ([None] * reply.done, {})
-
-    def _account(self, batch: Batch, reply: ChunkReply, failures: list[FailedItem]) -> None:
-        """Enter a reply into the books and tell of it."""
-        tally = self._tally
-        self._narrator.worker_seen(reply.pid)
-        tally.chunks += 1
-        tally.work += reply.item_seconds
-        tally.cpu += reply.cpu_seconds
-        tally.bytes_in += reply.bytes_in
-        tally.bytes_out += reply.bytes_out
-        tally.peak_rss = max(tally.peak_rss, reply.peak_rss)
-        tally.items_run += reply.done
-        tally.workers[reply.pid] += reply.done
-        tally.count(reply.done, self._narrator.elapsed)
-        for failed in failures:
-            self._note_failure(failed)
-        self._narrator.chunk_complete(batch, reply, failures)
-        self._narrator.progress()
-
-    def _note_failure(self, failed: FailedItem) -> None:
-        self._tally.failed += 1
-        if len(self._tally.failures) < KEPT_FAILURES:
-            self._tally.failures.append((failed.index, failed.exception))
-
-    def _deliver(self, batch: Batch, values: list[Any], failures: list[FailedItem]) -> None:
-        """Hand values to the consumer; a failure stands among them, or ends the run."""
-        if failures and not self._options.return_exceptions:
-            first = failures[0]
-            del values[first.index - batch.start :]
-            if self._failed_at is None or first.index < self._failed_at:
-                self._failed_at, self._outcome = first.index, first.exception
-        for failed in failures if self._options.return_exceptions else ():
-            values[failed.index - batch.start] = failed.exception
-        if values:
-            self._sink.put(batch.start, values)
-        if self._failed_at is not None and self._sink.delivered_up_to(self._failed_at):
-            raise _Stop
-
-    def _observe(self, reply: ChunkReply, watch: Stopwatch) -> None:
-        """Let the sizer and the books learn what the chunk cost the loop."""
-        watch.overhead()
-        self._share.steady = True
-        self._tally.transfer += watch.transfer_seconds
-        self._tally.overhead += watch.overhead_seconds
-        self.sizer.observe(
-            Observation(
-                items=reply.done,
-                seconds=reply.seconds,
-                cpu_seconds=reply.cpu_seconds,
-                bytes_in=reply.bytes_in,
-                bytes_out=reply.bytes_out,
-                transfer_seconds=watch.transfer_seconds,
-                overhead_seconds=watch.overhead_seconds,
-            )
-        )
 
     # ── a death ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -427,14 +405,44 @@ class Run:
         found = verdict(
             flight.batch, place.cell, flight.job.ticket, stride=flight.stride, is_async=self.function.is_async
         )
-        exitcode = await self._buried(place)
-        self._deaths_in_a_row += 1
-        if self._deaths_in_a_row > DEATHS_IN_A_ROW + 2 * self._share.limit:
-            error = crash_error(place.pid, None, exitcode, "as all before it did, without one result between them")
-            self._fail(error)
-        await self._scatter(found.again, pieces=found.pieces)
-        if found.killed is not None:
-            await self._item_killed(found.killed, place, exitcode)
+        if flight.ended_by_us:
+            await self._overran(flight, found.killed, found.again)
+        else:
+            await self._died(place, found.killed, found.again)
+
+    async def _died(self, place: Place, killed: Batch | None, again: Sequence[Batch]) -> None:
+        """A worker died by itself, or by somebody's hand; `killed`: the item that was alone with it."""
+        death = await self._buried(place, "crashed")
+        if self._casualties.too_many():
+            self._fail(crash_error(place.pid, None, death, "as all before it did, without one result between them"))
+        await self._scatter(again, pieces=len(again) + (killed is not None))
+        if killed is None:
+            return
+        if self._casualties.is_lost(killed.start):
+            error = crash_error(place.pid, killed.start, death, f"while it ran item {killed.start}")
+            self._give_up(killed, error, place)
+        else:
+            await self._send_again(replace(killed, singly=True, exact=True))
+
+    async def _overran(self, flight: _Flight, killed: Batch | None, again: Sequence[Batch]) -> None:
+        """We ended the worker because an item took too long, unless that had just ended when the blow fell."""
+        await self._buried(flight.place, "timeout")
+        late = killed if flight.was_late else None
+        if killed is not None and late is None:
+            again = (*again, killed)
+        await self._scatter(again, pieces=len(again) + (late is not None))
+        if late is None:
+            return
+        index, seconds = late.start, self._options.item_timeout
+        message = (
+            f"item {index} ran longer than item_timeout={seconds} s; its worker (pid {flight.place.pid}) was killed"
+        )
+        error = ItemTimeoutError(message, index=index, seconds=seconds)
+        for part in second_chances(self._options.retry, late, [FailedItem(index, error, "")]):
+            self._tally.retried += 1
+            self._retry(part)
+            return
+        self._give_up(late, error, flight.place)
 
     async def _call_failed(self, flight: _Flight, cause: BaseException | None) -> None:
         """Our side of the worker raised, out of memory for example, and lives: find the item that it was about."""
@@ -442,7 +450,8 @@ class Run:
         if len(batch.items) > 1:
             await self._scatter(batch.halves(), pieces=2)
         else:
-            self._fail_item(batch, cause if isinstance(cause, Exception) else RemoteError(repr(cause)), flight.place)
+            error = cause if isinstance(cause, Exception) else RemoteError(repr(cause))
+            self._give_up(batch, error, flight.place)
 
     async def _scatter(self, batches: Iterable[Batch], *, pieces: int) -> None:
         """Send batches that were one; with what else comes of it, that one becomes so many pieces for the consumer."""
@@ -451,31 +460,16 @@ class Run:
         for batch in batches:
             await self._send_again(batch)
 
-    async def _item_killed(self, item: Batch, place: Place, exitcode: int | None) -> None:
-        """An item was alone when its worker died: try it again, in case that came from outside, or give it up."""
-        index = item.start
-        self._deaths[index] += 1
-        if self._deaths[index] < self._options.max_item_deaths:
-            await self._send_again(replace(item, singly=True, exact=True))
-            return
-        self._fail_item(item, crash_error(place.pid, index, exitcode, f"while it ran item {index}"), place)
+    def _give_up(self, item: Batch, exc: Exception, place: Place) -> None:
+        self._books.give_up(item, exc, place.pid)
 
-    def _fail_item(self, item: Batch, exc: Exception, place: Place) -> None:
-        """Give up an item that has no reply of its own."""
-        failed = FailedItem(item.start, exc, "")
-        self._tally.count(1, self._narrator.elapsed)
-        self._note_failure(failed)
-        self._narrator.item_killed(failed, place.pid)
-        self._narrator.progress()
-        self._deliver(item, [None], [failed])
-
-    async def _buried(self, place: Place) -> int | None:
-        """Wait until a dead worker is reaped; gives its exit code, None if unknown."""
-        exitcode = await place.buried()
+    async def _buried(self, place: Place, reason: str) -> Death:
+        """Wait until a dead worker is reaped, and tell of it."""
+        death = await place.buried()
         if place.pid is not None and self._narrator.has_seen(place.pid):
-            self._tally.lost += 1
-            self._narrator.worker_gone(place.pid, "crashed", exitcode=exitcode)
-        return exitcode
+            self._tally.lost += reason == "crashed"
+            self._narrator.worker_gone(place.pid, reason, exitcode=death.exitcode)
+        return death
 
     def _executor_closed(self) -> None:
         """The pool is closed under this run: end it, wherever it waits."""
@@ -489,7 +483,7 @@ class Run:
 
     def _fail(self, exc: BaseException) -> NoReturn:
         """End the run with `exc`."""
-        self._failed_at, self._outcome = -1, exc
+        self._books.end_with(exc)
         raise _Stop
 
     def _waited(self, what: str, since: float) -> float:
@@ -500,7 +494,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Flight:
-    """A batch on its way: where it runs, what was sent, the stride it was sent with, its costs, its reply to come."""
+    """A batch on its way: where it runs, what was sent, the stride it was sent with, its costs, its reply to come.
+
+    deadline: what ends its worker when an item takes too long.
+    """
 
     place: Place
     batch: Batch
@@ -508,6 +505,19 @@ class _Flight:
     stride: int
     watch: Stopwatch
     future: asyncio.Future[Any]
+    deadline: Deadline | None
+
+    def cancel_deadline(self) -> None:
+        if self.deadline is not None:
+            self.deadline.cancel()
+
+    @property
+    def ended_by_us(self) -> bool:
+        return self.deadline is not None and self.deadline.ended_it
+
+    @property
+    def was_late(self) -> bool:
+        return self.deadline is not None and self.deadline.was_right
 
 
 def _landed(pool: Pool, place: Place, share: Share, future: asyncio.Future[Any]) -> None:
@@ -515,7 +525,8 @@ def _landed(pool: Pool, place: Place, share: Share, future: asyncio.Future[Any])
     failed = future.cancelled() or future.exception() is not None
     if failed and (future.cancelled() or isinstance(future.exception(), BrokenExecutor)):
         pool.broke(place)
-    pool.release(place, share, 0.0 if failed else getattr(future.result(), "seconds", 0.0))
+    reply = None if failed else future.result()
+    pool.release(place, share, reply if isinstance(reply, ChunkReply) else None)
 
 
 def _innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:

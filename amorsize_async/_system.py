@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import sys
 from pathlib import Path
 
-__all__ = ("cgroup_cpus", "default_start_method", "exit_reason", "usable_cpus")
+__all__ = (
+    "cgroup_cpus",
+    "default_start_method",
+    "is_stopped",
+    "memory_limit",
+    "oom_kills",
+    "resident_bytes",
+    "usable_cpus",
+)
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
+
+NO_LIMIT = 1 << 60
+# Version 1 of cgroups writes "no limit" as a huge number.
 
 
 def usable_cpus(environ: dict[str, str] | None = None) -> int:
@@ -39,24 +49,24 @@ def cgroup_cpus(root: Path = CGROUP_ROOT, own: Path = Path("/proc/self/cgroup"))
 
     Reads version 2 (`cpu.max`: "quota period" in microseconds, or "max period") and version 1.
     """
-    quotas = [quota for folder in _cgroup_folders(root, own) if (quota := _quota(folder)) is not None]
+    quotas = [quota for folder in _cgroup_folders("cpu", root, own) if (quota := _quota(folder)) is not None]
     return min(quotas, default=None)
 
 
-def _cgroup_folders(root: Path, own: Path) -> list[Path]:
-    """The folders that may hold a quota for us, from our own group up to the root, in both layouts."""
-    folders = [root, root / "cpu"]
+def _cgroup_folders(controller: str, root: Path, own: Path) -> list[Path]:
+    """The folders that may hold a limit for us, from our own group up to the root, in both layouts."""
+    folders = []
     for line in _read(own).splitlines():
         controllers, _, path = line.partition(":")[2].partition(":")
         if controllers == "":
             base = root
-        elif "cpu" in controllers.split(","):
-            base = root / "cpu"
+        elif controller in controllers.split(","):
+            base = root / controller
         else:
             continue
         group = Path(path.lstrip("/"))
         folders += [base / part for part in (group, *group.parents)]
-    return folders
+    return [*folders, root, root / controller]
 
 
 def _quota(folder: Path) -> float | None:
@@ -68,6 +78,51 @@ def _quota(folder: Path) -> float | None:
     except (ValueError, IndexError):  # "max", or no such file
         return None
     return quota / period if quota > 0 and period > 0 else None
+
+
+def oom_kills(root: Path = CGROUP_ROOT, own: Path = Path("/proc/self/cgroup")) -> int:
+    """How many processes of our cgroup the kernel has killed for want of memory; 0 where nothing tells.
+
+    Reads version 2 (`memory.events`) and version 1 (`memory.oom_control`): a line "oom_kill N" in both.
+    """
+    for folder in _cgroup_folders("memory", root, own):
+        for name in ("memory.events", "memory.oom_control"):
+            for line in _read(folder / name).splitlines():
+                key, _, count = line.partition(" ")
+                if key == "oom_kill":
+                    return int(count)
+    return 0
+
+
+def memory_limit(root: Path = CGROUP_ROOT, own: Path = Path("/proc/self/cgroup")) -> int | None:
+    """The least memory limit of our cgroup and of its ancestors, in bytes; None where there is none."""
+    limits = [
+        int(text)
+        for folder in _cgroup_folders("memory", root, own)
+        for name in ("memory.max", "memory.limit_in_bytes")
+        if (text := _read(folder / name).strip()).isdecimal() and int(text) < NO_LIMIT
+    ]
+    return min(limits, default=None)
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory that a process holds now, in bytes; 0 if it is gone."""
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped (SIGSTOP, or a debugger), and does nothing until it is told to go on."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
 
 
 def _read(path: Path) -> str:
@@ -85,13 +140,3 @@ def default_start_method() -> str:
     import multiprocessing
 
     return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-
-
-def exit_reason(exitcode: int) -> str:
-    """An exit code in words: `multiprocessing` gives the number of a signal as a negative one."""
-    if exitcode >= 0:
-        return f"exit code {exitcode}"
-    try:
-        return f"signal {signal.Signals(-exitcode).name}"
-    except ValueError:
-        return f"signal {-exitcode}"

@@ -14,7 +14,6 @@ from typing import Any
 from . import _payload
 from ._failures import Failure, received
 from ._payload import PackedFunction
-from ._system import exit_reason
 from ._worker import CURRENT, TICKET, Cell, Chunk, ChunkReply, run_chunk, run_items
 from .errors import AmorsizeError, ExecutorClosedError, UnpicklableError, WorkerCrashedError
 
@@ -22,7 +21,6 @@ __all__ = (
     "Batch",
     "FailedItem",
     "Job",
-    "crash_error",
     "failed_items",
     "job_for",
     "load_values",
@@ -35,18 +33,27 @@ class Batch:
     """Neighbouring items on their way, kept until their reply is there.
 
     start: index of the first. singly: pickle them one by one, since some do not unpickle. exact: look at the cell at
-    each item, since one of them killed a worker.
+    each item, since one of them killed a worker. attempt: which one this is for its items, from 1.
     """
 
     start: int
     items: Sequence[Any]
     singly: bool = False
     exact: bool = False
+    attempt: int = 1
+
+    def __contains__(self, index: int) -> bool:
+        return self.start <= index < self.start + len(self.items)
 
     def part(self, first: int, end: int, *, careful: bool = False) -> Batch:
         """The items from offset `first` up to `end`, as a batch of its own; `careful`: one of them is to be found."""
+        careful = careful or self.exact
         items = self.items[first:end]
-        return Batch(self.start + first, items, singly=careful or self.singly, exact=careful or self.exact)
+        return replace(self, start=self.start + first, items=items, singly=careful or self.singly, exact=careful)
+
+    def next_attempt(self) -> Batch:
+        """The same items, tried once more."""
+        return replace(self, attempt=self.attempt + 1)
 
     def halves(self) -> tuple[Batch, Batch]:
         """Two batches of half the items, to be run with care."""
@@ -86,12 +93,13 @@ def job_for(
     stride: int,
     stop: bool,
     budget: float,
+    item_timeout: float | None,
 ) -> Job:
     """The job for a batch.
 
     pickled: whether it goes to another process. known: whether the worker has the function. stride: items between two
     looks at the cell. stop: whether the first failing item ends the chunk. budget: seconds after which the worker sends
-    back what it has.
+    back what it has. item_timeout: seconds that one item may run, None for any.
     """
     ticket = next(_tickets)
     chunk = Chunk(
@@ -104,6 +112,7 @@ def job_for(
         stop_at_failure=stop,
         stride=1 if batch.exact else stride,
         budget=budget,
+        item_timeout=item_timeout,
     )
     if not pickled:
         return Job(ticket, _run_here, (function.function, batch.items, chunk, cell), {})
@@ -195,13 +204,6 @@ def _suspects(cell: Cell, batch: Batch, stride: int, *, is_async: bool) -> range
         return range(0)
     width = len(batch.items) if is_async else 1 if batch.exact else stride
     return range(offset, min(offset + width, len(batch.items)))
-
-
-def crash_error(pid: int | None, index: int | None, exitcode: int | None, when: str) -> WorkerCrashedError:
-    """The error for a worker that died; `when` says at what."""
-    cause = "an unknown exit code" if exitcode is None else exit_reason(exitcode)
-    message = f"a worker (pid {pid}) died with {cause} {when}"
-    return WorkerCrashedError(message, index=index, exitcode=exitcode, pid=pid)
 
 
 def foreign_error(cause: BaseException | None, name: str) -> AmorsizeError:

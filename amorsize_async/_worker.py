@@ -15,13 +15,13 @@ import os
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _payload
 from ._failures import Failure, failure_of, travelling, unloadable_item
-from .errors import RemoteError, UnpicklableError
+from .errors import ItemTimeoutError, RemoteError, UnpicklableError
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = (
     "CELL_WORDS",
     "CURRENT",
+    "STARTED",
     "STOP",
     "TICKET",
     "Cell",
@@ -41,9 +42,10 @@ __all__ = (
     "state",
 )
 
-CURRENT, STOP, TICKET, CELL_WORDS = 0, 1, 2, 3
+CURRENT, STOP, TICKET, STARTED, CELL_WORDS = 0, 1, 2, 3, 4
 # The words of the cell, the small memory that a worker shares with its parent: the index of the item it is on, plus
-# one (0: none); whether the parent asks it to stop between items; the last chunk that it took (0: none).
+# one (0: none); whether the parent asks it to stop between items; the last chunk that it took (0: none); when what it
+# does now began, in nanoseconds of the monotonic clock, which is one for all processes (kept for timed chunks only).
 
 KEPT_REPLIES, KEPT_BYTES = 2, 4 << 20
 # Results that a worker keeps after it has sent them, in case they do not unpickle whole: those of the chunks that may
@@ -82,6 +84,7 @@ class Chunk:
     stride: int = 1
     unsent: tuple[int, ...] = ()
     budget: float = math.inf
+    item_timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +115,19 @@ class ChunkReply:
 
 @dataclass(slots=True)
 class _State:
-    """All that a worker remembers between chunks. ours: whether the process is a worker of ours, and ends with us."""
+    """All that a worker remembers between chunks.
+
+    ours: whether the process is a worker of ours, and ends with us. n_jobs, depth: see `_worker_start.Setup`; an
+    application is at depth 0. mouth: the pipe for its last words.
+    """
 
     cell: Cell = field(default_factory=lambda: [0] * CELL_WORDS)
     functions: OrderedDict[bytes, Callable[[Any], Any]] = field(default_factory=OrderedDict)
     replies: OrderedDict[int, list[Any]] = field(default_factory=OrderedDict)
     ours: bool = False
+    n_jobs: int | None = None
+    depth: int = 0
+    mouth: Any = None
     runner: asyncio.Runner | None = None
 
 
@@ -130,6 +140,7 @@ state = _State()
 def run_chunk(chunk: Chunk) -> ChunkReply:
     """Run a pickled chunk; whatever the user's code does short of killing the process comes back in the reply."""
     pid = os.getpid()
+    state.cell[STARTED] = time.monotonic_ns()
     # It stays there when the chunk has ended: until the reply has arrived, a death is still this chunk's.
     state.cell[TICKET] = chunk.ticket
     try:
@@ -205,6 +216,7 @@ def run_items(
     began, cpu_began = time.perf_counter(), time.thread_time()
     values, failures, together = loop(function, items, chunk, skip or {}, cell)
     seconds, cpu_seconds = time.perf_counter() - began, time.thread_time() - cpu_began
+    cell[CURRENT], cell[STARTED] = 0, time.monotonic_ns()  # what is left is to pickle the results
     return ChunkReply(
         values,
         len(values),
@@ -223,11 +235,14 @@ def _run_plain(
     """One item after the other, `stride` at a time at the speed of `map`; a stride ends at a failing item."""
     values: list[Any] = []
     failures: list[Failure] = []
-    stride = 1 if skip else chunk.stride
+    timed = chunk.item_timeout is not None
+    stride = 1 if skip or timed else chunk.stride
     clock = time.perf_counter
     deadline = clock() + chunk.budget
     while len(values) < len(items) and not cell[STOP] and (clock() < deadline or not values):
         offset = len(values)
+        if timed:
+            cell[STARTED] = time.monotonic_ns()
         cell[CURRENT] = chunk.start + offset + 1
         try:
             if stride == 1:
@@ -243,14 +258,17 @@ def _run_plain(
             values.append(None)
             if chunk.stop_at_failure:
                 break
-    cell[CURRENT] = 0
     return values, failures, 0.0
 
 
 def _run_async(
     function: Callable[[Any], Any], items: Sequence[Any], chunk: Chunk, skip: dict[int, BaseException], cell: Cell
 ) -> tuple[list[Any], list[Failure], float]:
-    """All items of the chunk at once, on this worker's own event loop; gives the sum of their times, too."""
+    """All items of the chunk at once, on this worker's own event loop; gives the sum of their times, too.
+
+    An item that takes too long is cancelled; the cell tells when one began or ended, so that the parent sees a loop
+    that one of them blocks.
+    """
     from asyncio import gather
 
     failures: list[Failure] = []
@@ -258,15 +276,17 @@ def _run_async(
 
     async def guarded(offset: int, item: Any) -> Any:
         nonlocal together
+        cell[STARTED] = time.monotonic_ns()
         began = time.perf_counter()
         try:
             if offset in skip:
                 raise unloadable_item(chunk.start + offset, skip[offset])
-            return await function(item)
+            return await _within(chunk.item_timeout, function(item), chunk.start + offset)
         except BaseException as exc:  # noqa: BLE001 - as in _run_plain
             failures.append(failure_of(offset, exc))
         finally:
             together += time.perf_counter() - began
+            cell[STARTED] = time.monotonic_ns()
 
     async def everything() -> list[Any]:
         return await gather(*(guarded(offset, item) for offset, item in enumerate(items)))
@@ -275,8 +295,23 @@ def _run_async(
         return [], [], 0.0
     cell[CURRENT] = chunk.start + 1
     values = _run_on_a_loop(everything)
-    cell[CURRENT] = 0
     return values, sorted(failures, key=lambda failure: failure.offset), together
+
+
+async def _within(seconds: float | None, awaitable: Awaitable[Any], index: int) -> Any:
+    """What `awaitable` gives; raises ItemTimeoutError if that takes more than `seconds`."""
+    if seconds is None:
+        return await awaitable
+    from asyncio import timeout
+
+    try:
+        async with timeout(seconds) as scope:
+            return await awaitable
+    except TimeoutError as exc:
+        if not scope.expired():
+            raise
+        message = f"item {index} ran longer than item_timeout={seconds} s and was cancelled; allow it more, or do less"
+        raise ItemTimeoutError(message, index=index, seconds=seconds) from exc
 
 
 def _run_on_a_loop(everything: Callable[[], Coroutine[Any, Any, list[Any]]]) -> list[Any]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.util import Finalize
 from typing import Any
@@ -22,10 +24,16 @@ __all__ = ("Hello", "Setup", "begin", "hello", "start_worker")
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a new worker is told: its initializer (pickled with its arguments) and its number of inner threads."""
+    """What a new worker is told.
+
+    initializer: pickled with its arguments. inner_threads: threads for numerical libraries, None to leave them alone.
+    n_jobs: workers of an executor that is made in this worker. depth: how many workers deep this one is, from 1.
+    """
 
     initializer: bytes | None = None
     inner_threads: int | None = None
+    n_jobs: int = 1
+    depth: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +45,14 @@ class Hello:
     failure: Failure | None = None
 
 
-def start_worker(setup: Setup, cell: Any) -> None:
-    """Prepare this process: signals, the parent's death, thread limits, the cell, then the user's initializer."""
+def start_worker(setup: Setup, cell: Any, mouth: Any) -> None:
+    """Prepare this process: signals, the parent's death, last words, limits, the cell, then the user's initializer."""
     began = time.perf_counter()
     _own_signals()
     _die_with_parent()
+    _speak_when_dying(mouth)
     _limit_inner_threads(setup.inner_threads)
-    state.ours = True
+    state.ours, state.n_jobs, state.depth = True, setup.n_jobs, setup.depth
     Finalize(None, close_runner, exitpriority=10)  # before multiprocessing joins what nested calls have started
     state.cell = memoryview(cell).cast("B").cast("q")
     failure = _run_initializer(setup.initializer)
@@ -71,31 +80,67 @@ def _own_signals() -> None:
 
 
 def _die_with_parent() -> None:
-    """Ask the kernel to kill this process when the parent is gone, however it went and whatever runs here.
+    """Have this process end when the parent is gone, however it went."""
+    from multiprocessing import parent_process
+
+    parent = parent_process()
+    if parent is None:
+        return
+    if sys.platform.startswith("linux"):
+        _be_killed_at_the_end_of(parent.sentinel)
+    else:
+        threading.Thread(target=_watch, args=(parent.sentinel,), name="amorsize-parent", daemon=True).start()
+
+
+def _be_killed_at_the_end_of(sentinel: int) -> None:
+    """Ask the kernel to kill this process when the parent is gone, whatever runs here.
 
     The sentinel is a pipe whose other end only the parent holds. With O_ASYNC its closing is a signal, and F_SETSIG
     makes that signal SIGKILL; unlike PR_SET_PDEATHSIG it follows the parent process, not the thread that started us.
     """
-    from multiprocessing import parent_process
-
-    parent = parent_process()
-    if parent is None or not sys.platform.startswith("linux"):
-        return
     import fcntl
 
-    fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(parent.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
-    flags = fcntl.fcntl(parent.sentinel, fcntl.F_GETFL)
-    fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)
+    fcntl.fcntl(sentinel, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(sentinel, fcntl.F_SETSIG, signal.SIGKILL)
+    flags = fcntl.fcntl(sentinel, fcntl.F_GETFL)
+    fcntl.fcntl(sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)
+
+
+def _watch(sentinel: int) -> None:
+    """The same where the kernel has no such help: a thread, which C code that holds the interpreter keeps waiting."""
+    from multiprocessing.connection import wait
+
+    wait([sentinel])
+    os._exit(1)
+
+
+def _speak_when_dying(mouth: Any) -> None:
+    """Have the stacks of all threads written to the parent when a signal such as SIGSEGV ends this process."""
+    if sys.platform == "win32":  # a pipe there is no file
+        return
+    import faulthandler
+
+    state.mouth = mouth
+    os.set_blocking(mouth.fileno(), False)
+    faulthandler.enable(file=mouth.fileno())
 
 
 def _limit_inner_threads(threads: int | None) -> None:
-    """Keep numerical libraries from starting a thread per core in every worker; what the user set stays."""
+    """Keep numerical libraries from starting a thread per core in every worker; what the user set stays.
+
+    A library that is loaded already, since this process was forked from one that had it, no longer reads its variable:
+    threadpoolctl, if it is installed, tells it.
+    """
     if threads is None:
         return
     for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR"):
         os.environ.setdefault(f"{library}_NUM_THREADS", str(threads))
     os.environ.setdefault("VECLIB_MAXIMUM_THREADS", str(threads))
+    if "numpy" in sys.modules or "scipy" in sys.modules:
+        with suppress(ImportError):
+            from threadpoolctl import threadpool_limits
+
+            threadpool_limits(threads)
 
 
 def _run_initializer(pickled: bytes | None) -> Failure | None:

@@ -2,6 +2,7 @@
 
 AmorsizeError
 ├── WorkerCrashedError      (also concurrent.futures.BrokenExecutor) a worker died while it ran an item
+├── ItemTimeoutError        (also TimeoutError) an item ran longer than `item_timeout`
 ├── WorkerStartError        a worker could not be started
 ├── UnpicklableError        (also TypeError) a function, an item or a result cannot cross to another process
 ├── InputError              the iterable of input raised
@@ -20,6 +21,7 @@ __all__ = (
     "AmorsizeError",
     "ExecutorClosedError",
     "InputError",
+    "ItemTimeoutError",
     "RemoteError",
     "RemoteTraceback",
     "UnpicklableError",
@@ -37,20 +39,47 @@ class WorkerCrashedError(AmorsizeError, BrokenProcessPool):
 
     `index` is the position of that item in the input (`None`: the worker died between items), `exitcode` is the
     exit code of the process, negative for a signal, as in `multiprocessing.Process` (`None`: unknown), `pid` the
-    process that died.
+    process that died, `output` the stacks of its threads as `faulthandler` wrote them ("" if it could not).
     """
 
     def __init__(
-        self, message: str, *, index: int | None = None, exitcode: int | None = None, pid: int | None = None
+        self,
+        message: str,
+        *,
+        index: int | None = None,
+        exitcode: int | None = None,
+        pid: int | None = None,
+        output: str = "",
     ) -> None:
         super().__init__(message)
         self.index = index
         self.exitcode = exitcode
         self.pid = pid
+        self.output = output
+
+
+class ItemTimeoutError(AmorsizeError, TimeoutError):
+    """An item ran longer than `item_timeout`: its worker was killed, or, of a coroutine function, its task cancelled.
+
+    `index` is the position of that item in the input, `seconds` the limit that it was given.
+    """
+
+    def __init__(self, message: str, *, index: int | None = None, seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+        self.seconds = seconds
 
 
 class WorkerStartError(AmorsizeError):
-    """A worker could not be started: its start took too long, its initializer raised, or it died at once."""
+    """A worker could not be started: its start took too long, its initializer raised, or it died at once.
+
+    `transient`: whether another try may go better, since it died or the system refused it something; it was tried
+    several times then.
+    """
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 class UnpicklableError(AmorsizeError, TypeError):

@@ -32,9 +32,11 @@ from ._chunking import CostMemory
 from ._payload import Applied, AppliedAsync
 from ._results import ResultStream
 from ._system import default_start_method, usable_cpus
+from ._worker import state
 from ._worker_start import Setup
 from .backends import LocalPool, SlotSettings
-from .errors import ExecutorClosedError
+from .errors import ExecutorClosedError, WorkerStartError
+from .policies import RetryPolicy
 from .report import Report
 
 __all__ = ("AsyncExecutor", "ExecutorStatistics", "shared_executor")
@@ -45,13 +47,17 @@ T = TypeVar("T")
 Data = Iterable[T] | AsyncIterable[T]
 
 
+DEEPEST = 5
+# How deep workers may have workers of their own: one that calls itself without end would fill the machine with them.
+
+
 @dataclass(frozen=True, slots=True)
 class ExecutorStatistics:
     """An executor at one moment.
 
     n_jobs: workers it may have. workers: pids of those that are there. busy: workers that have a chunk. queued: calls
-    that wait for a worker. chunks: chunks in workers now. started, lost: workers started and died so far. closed:
-    whether it takes no more calls.
+    that wait for a worker. chunks: chunks in workers now. started, lost, recycled: workers that were started, died, and
+    were replaced as worn so far. closed: whether it takes no more calls.
     """
 
     n_jobs: int
@@ -61,18 +67,22 @@ class ExecutorStatistics:
     chunks: int
     started: int
     lost: int
+    recycled: int
     closed: bool
 
 
 class AsyncExecutor:
     """A pool of worker processes for one event loop, shared fairly by all calls on it.
 
-    n_jobs: workers; None: the CPUs this process may use (affinity, cgroup quota, `AMORSIZE_N_JOBS`).
+    n_jobs: workers; None: the CPUs this process may use (affinity, cgroup quota, `AMORSIZE_N_JOBS`); in a worker of
+    another executor, its part of them, so that nested calls do not multiply.
     hooks: a `HookManager`, or several, that get the events of every run.
     start_method: "forkserver", "spawn" or "fork"; None: forkserver where there is one, else spawn.
     initializer, initargs: called in each worker before its first item; it may be a lambda.
     inner_threads: threads that numerical libraries (OpenMP, OpenBLAS, MKL, ...) use in each worker unless their own
     variables are set; None: leave them alone.
+    max_items_per_worker: items after which a worker is replaced by a new one; None: never. max_worker_rss: bytes of
+    memory from which on it is, looked at after each chunk; None: any. Nothing is lost by either.
     max_item_deaths: workers that may die of one item before it fails; the first death may have come from outside.
     cancel_grace: seconds that running items get when their call is cancelled, before their worker is killed.
     start_timeout: seconds that a worker may take to start, its initializer included.
@@ -89,19 +99,35 @@ class AsyncExecutor:
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         inner_threads: int | None = 1,
+        max_items_per_worker: int | None = None,
+        max_worker_rss: int | None = None,
         max_item_deaths: int = 2,
         cancel_grace: float = 0.1,
         start_timeout: float = 60.0,
     ) -> None:
         checked_number("n_jobs", n_jobs)
         checked_number("inner_threads", inner_threads)
+        checked_number("max_items_per_worker", max_items_per_worker)
+        checked_number("max_worker_rss", max_worker_rss)
         checked_number("max_item_deaths", max_item_deaths)
         checked_number("cancel_grace", cancel_grace, 0, whole=False)
         checked_number("start_timeout", start_timeout, 0, whole=False)
-        self._n_jobs = usable_cpus() if n_jobs is None else n_jobs
+        cpus = state.n_jobs or usable_cpus()
+        self._n_jobs = cpus if n_jobs is None else n_jobs
         self._managers = checked_managers(hooks)
-        setup = Setup(_pickled_initializer(initializer, tuple(initargs)), inner_threads)
-        self._settings = SlotSettings(_checked_start_method(start_method), setup, start_timeout)
+        setup = Setup(
+            _pickled_initializer(initializer, tuple(initargs)),
+            inner_threads,
+            n_jobs=max(1, cpus // self._n_jobs),
+            depth=state.depth + 1,
+        )
+        self._settings = SlotSettings(
+            _checked_start_method(start_method),
+            setup,
+            start_timeout,
+            max_items=max_items_per_worker,
+            max_rss=max_worker_rss,
+        )
         self._cancel_grace = cancel_grace
         self._max_item_deaths = max_item_deaths
         self._costs = CostMemory()
@@ -217,12 +243,21 @@ class AsyncExecutor:
         hooks: Hooks = None,
         n_jobs: int | None = None,
         chunksize: int | None = None,
+        retry: RetryPolicy | int | None = None,
+        item_timeout: float | None = None,
         return_exceptions: bool = False,
         return_report: bool = False,
     ) -> list[Any] | tuple[list[Any], Report]:
         """Run `fn` over `data` in this executor's workers: as `execute_async`, `executor=` aside."""
         call = Call.checked(
-            fn, data, hooks=hooks, n_jobs=n_jobs, chunksize=chunksize, return_exceptions=return_exceptions
+            fn,
+            data,
+            hooks=hooks,
+            n_jobs=n_jobs,
+            chunksize=chunksize,
+            retry=retry,
+            item_timeout=item_timeout,
+            return_exceptions=return_exceptions,
         )
         values, report = await collect(self.engine(), call)
         return (values, report) if return_report else values
@@ -244,11 +279,20 @@ class AsyncExecutor:
         hooks: Hooks = None,
         n_jobs: int | None = None,
         chunksize: int | None = None,
+        retry: RetryPolicy | int | None = None,
+        item_timeout: float | None = None,
         return_exceptions: bool = False,
     ) -> ResultStream[Any]:
         """Stream the results of `fn` over `data`: as `stream_async`, `executor=` aside."""
         call = Call.checked(
-            fn, data, hooks=hooks, n_jobs=n_jobs, chunksize=chunksize, return_exceptions=return_exceptions
+            fn,
+            data,
+            hooks=hooks,
+            n_jobs=n_jobs,
+            chunksize=chunksize,
+            retry=retry,
+            item_timeout=item_timeout,
+            return_exceptions=return_exceptions,
         )
 
         async def opened() -> Engine:
@@ -282,6 +326,7 @@ class AsyncExecutor:
             chunks=sum(place.load for place in places),
             started=0 if pool is None else pool.started,
             lost=0 if pool is None else pool.lost,
+            recycled=0 if pool is None else pool.recycled,
             closed=pool is not None and pool.closed,
         )
 
@@ -301,6 +346,11 @@ class AsyncExecutor:
 
     async def _open(self) -> LocalPool:
         """Bind to the running loop; workers then start as they are needed."""
+        if state.depth >= DEEPEST:
+            raise WorkerStartError(
+                f"this is a worker of a worker, {state.depth} deep, and may have no workers of its own; does the "
+                "function call itself through execute? Use executor='thread' here, or flatten the calls"
+            )
         configured = () if self._pool is not None else await configured_managers()
         if self._pool is None:  # still: another call may have been first
             self._managers = (*configured, *self._managers)

@@ -51,6 +51,7 @@ class Tally:
     workers: dict[int, int] = field(default_factory=dict)
     lost: int = 0
     items_run: int = 0
+    retried: int = 0
     waited: dict[str, float] = field(default_factory=lambda: {"input": 0.0, "workers": 0.0, "consumer": 0.0})
     warnings: list[str] = field(default_factory=list)
     _last: float | None = None
@@ -110,8 +111,8 @@ class Report:
     chunks: how many; chunksize: items of the last one. elapsed: wall time, hooks included. work_seconds and
     cpu_seconds: time in the function, summed over the workers. parent_seconds: time the event loop spent on it.
     speedup: work_seconds over elapsed. efficiency: speedup over the workers used. bytes_in, bytes_out: sent to the
-    workers, and back. workers_lost: workers that died. failures: (index, exception), by index,
-    of at most the first 1,000.
+    workers, and back. workers_lost: workers that died. retried: second and later attempts that `retry` made. failures:
+    (index, exception), by index, of at most the first 1,000.
     limited_by: "workers" (they were busy: more of them would help), "input", "consumer", "payload", "parent", or
     "awaiting" (coroutines that wait for something else). For a coroutine function, the work is the sum of its items'
     times, which overlap: the speedup is over awaiting one after the other.
@@ -136,6 +137,7 @@ class Report:
     bytes_out: int
     peak_worker_rss: int
     limited_by: str
+    retried: int = 0
     failures: tuple[tuple[int, BaseException], ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -162,6 +164,7 @@ class Report:
             bytes_out=tally.bytes_out,
             peak_worker_rss=tally.peak_rss,
             limited_by=tally.limited_by(elapsed),
+            retried=tally.retried,
             failures=tuple(sorted(tally.failures, key=lambda failure: failure[0])),
             warnings=(*tally.warnings, *_advice(tally)),
         )
@@ -190,6 +193,8 @@ class Report:
         ]
         if self.workers_lost:
             lines.append(f"  deaths    {self.workers_lost} of its workers died and were replaced")
+        if self.retried:
+            lines.append(f"  retries   {self.retried:,} attempts more than items")
         lines += [f"  failed    item {index}: {type(exc).__name__}" for index, exc in self.failures[:5]]
         lines += [f"  note      {warning}" for warning in self.warnings]
         return "\n".join(lines)

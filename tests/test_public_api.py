@@ -24,6 +24,7 @@ NAMES = {
     "HookManager",
     "Report",
     "ResultStream",
+    "RetryPolicy",
     "create_error_hook",
     "create_progress_hook",
     "create_throughput_hook",

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._deaths import Death
 from .._sharing import Share, level, most_deserving
-from .._worker import CELL_WORDS, STOP, Cell
+from .._worker import CELL_WORDS, STOP, Cell, ChunkReply
 from ..errors import ExecutorClosedError
 
 __all__ = ("Flight", "Place", "Pool")
@@ -48,6 +50,23 @@ class Place:
     chunks: int = 0
     seconds: float = 0.0
     steady: bool = False
+    taken: int = 0
+    unclaimed: Counter[Share] = field(default_factory=Counter)
+
+    @property
+    def left(self) -> int | None:
+        """Items that it may still be handed, None for any number."""
+        return None
+
+    @property
+    def worn(self) -> bool:
+        """Whether what runs here has done enough, and should make room for another."""
+        return False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether what runs here is stopped (SIGSTOP), and does nothing until it is told to go on."""
+        return False
 
     @property
     def ready(self) -> bool:
@@ -69,9 +88,12 @@ class Place:
         """End what runs here at once, with its process; False if this place has no such power."""
         return False
 
-    async def buried(self) -> int | None:
-        """Wait until a dead place has left nothing behind; gives its exit code, None if unknown."""
-        return None
+    def noted(self, reply: ChunkReply) -> None:
+        """Take notice of what a chunk did to what runs here."""
+
+    async def buried(self) -> Death:
+        """Wait until a dead place has left nothing behind; tells how it died."""
+        return Death()
 
 
 Flight = tuple[Place, "asyncio.Future[Any]"]
@@ -81,8 +103,11 @@ Flight = tuple[Place, "asyncio.Future[Any]"]
 class Pool:
     """Shares out places among executions. Subclasses add, start, replace and close the places.
 
-    name: what hooks and reports call it. pickles: whether functions and chunks have to be pickled for it.
+    name: what hooks and reports call it. pickles: whether functions and chunks have to be pickled for it. kills:
+    whether it can end what runs in a place.
     """
+
+    kills: bool = False
 
     def __init__(self, name: str, *, pickles: bool = True, places: Iterable[Place] = ()) -> None:
         self.name: str = name
@@ -91,6 +116,7 @@ class Pool:
         self.closing: bool = False
         self.closed: bool = False
         self.lost: int = 0
+        self.recycled: int = 0
         self._shares: dict[Share, Callable[[], None]] = {}
         self._waiting: dict[asyncio.Future[Place], Share] = {}
         self._idle = asyncio.Event()
@@ -104,6 +130,11 @@ class Pool:
     def capacity(self) -> int:
         """Chunks it can run at once."""
         return sum(place.width for place in self.places)
+
+    @property
+    def shortage(self) -> str:
+        """Why it has fewer places than it may, "" if it has not."""
+        return ""
 
     @property
     def queued(self) -> int:
@@ -129,6 +160,9 @@ class Pool:
     def leave(self, share: Share) -> None:
         """Close an account; chunks that are still out are given back as they end."""
         self._shares.pop(share, None)
+        for place in list(self.places):
+            place.unclaimed.pop(share, None)
+            self._retire(place)
         if not self._shares:
             self._idle.set()
         self._grant()
@@ -158,11 +192,15 @@ class Pool:
         place.load += 1
         share.take(place)
 
-    def release(self, place: Place, share: Share, seconds: float) -> None:
-        """Give a place back after a chunk that took `seconds` of its time."""
+    def release(self, place: Place, share: Share, reply: ChunkReply | None) -> None:
+        """Give a place back after a chunk, with its reply if there is one."""
         place.chunks += 1
-        place.seconds += seconds
-        self.give_back(place, share, seconds)
+        if reply is not None:
+            self.healthy()
+            place.seconds += reply.seconds
+            place.unclaimed[share] += reply.kept
+            place.noted(reply)
+        self.give_back(place, share, 0.0 if reply is None else reply.seconds)
 
     def give_back(self, place: Place, share: Share, seconds: float = 0.0) -> None:
         """Give a place back unused, or see `release`."""
@@ -172,6 +210,22 @@ class Pool:
         share.give_back(place, seconds)
         self._grant()
 
+    def settle(self, place: Place, share: Share, reply: ChunkReply) -> bool:
+        """Note that the results of a chunk are safely here; tells whether the place was retired then, being worn."""
+        place.unclaimed[share] -= reply.kept
+        return self._retire(place)
+
+    def _retire(self, place: Place) -> bool:
+        """Replace what runs in a place, if it has done enough and nobody needs it for what it did."""
+        retired = place.worn and place in self.places and not place.load and not any(place.unclaimed.values())
+        if retired:
+            self.recycled += 1
+            self._remove(place)
+        return retired
+
+    def healthy(self) -> None:
+        """Note that a chunk came back: workers live long enough to be of use."""
+
     async def abandon(self, flights: Iterable[Flight], grace: float) -> set[Place]:
         """Stop chunks that nobody wants any more: ask, wait `grace` seconds, then kill what still runs; gives those."""
         out = {future: place for place, future in flights if not future.done()}
@@ -180,7 +234,7 @@ class Pool:
         if not out:
             return set()
         await asyncio.wait(out, timeout=grace)
-        killed = {place for future, place in out.items() if not future.done() and self._kill(place)}
+        killed = {place for future, place in out.items() if not future.done() and self.kill(place)}
         if killed:
             await asyncio.wait([future for future in out if out[future] in killed], timeout=DIED_WAIT)
             await asyncio.wait([asyncio.ensure_future(place.buried()) for place in killed], timeout=DIED_WAIT)
@@ -211,7 +265,8 @@ class Pool:
         if self.closing:
             raise ExecutorClosedError("the executor is closed; open a new one, or close it after its last call")
 
-    def _kill(self, place: Place) -> bool:
+    def kill(self, place: Place) -> bool:
+        """End what runs in a place at once, and take the place out of service; False if that cannot be done."""
         killed = place.kill()
         if killed:
             self._remove(place)
@@ -239,10 +294,12 @@ class Pool:
     def _free_place(self, share: Share) -> Place | None:
         """The least loaded place that may take one more chunk of `share`, None if all are full."""
         queued = QUEUED_CHUNKS if share.steady and len(self._shares) <= 1 and not self._more_to_come(share) else 0
+        room = 1 + queued
         fitting = [
             place
             for place in self.places
-            if place.ready and share.may_use(place) and place.load < place.width * (1 + queued * place.steady)
+            if place.ready and not place.worn and share.may_use(place)
+            if place.load < place.width * (room if place.steady else 1)
         ]
         return min(fitting, key=lambda place: place.load / place.width, default=None)
 

@@ -170,5 +170,5 @@ async def test_an_executor_that_is_forgotten_is_closed_by_its_loop():
     gc.collect()
     worker = psutil.Process(pid) if psutil.pid_exists(pid) else None
     async with asyncio.timeout(10):
-        while worker is not None and worker.is_running():
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - nobody tells when it is reaped
+        while worker is not None and worker.is_running():  # noqa: ASYNC110 - nobody tells when it is reaped
+            await asyncio.sleep(0.01)

@@ -73,11 +73,3 @@ def test_usable_cpus_never_exceed_the_affinity():
 def test_the_default_start_method_never_forks():
     """A fork copies held locks and signal handlers."""
     assert _system.default_start_method() in {"forkserver", "spawn"}
-
-
-@pytest.mark.parametrize(
-    ("code", "words"), [(3, "exit code 3"), (-9, "signal SIGKILL"), (-11, "signal SIGSEGV"), (-250, "signal 250")]
-)
-def test_exit_codes_are_told_in_words(code, words):
-    """Multiprocessing gives a signal as a negative number."""
-    assert _system.exit_reason(code) == words

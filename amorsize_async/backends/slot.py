@@ -1,0 +1,324 @@
+"""One worker process of our own, from its start to its burial: all that can go wrong with a process, in one place.
+
+A slot is the unit of everything that can go wrong: a death, a kill, a hang, a recycling concerns one process and what
+it holds, and its neighbours keep their pids and their work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for_sentinels
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any, cast
+
+from .. import _failures, _system, _worker_start
+from .._deaths import Death
+from .._threads import in_thread
+from .._worker import CELL_WORDS, ChunkReply
+from ..errors import WorkerStartError
+from .pool import Place
+
+__all__ = ("Slot", "SlotSettings")
+
+PRELOADED = ["amorsize_async._worker_start", "concurrent.futures.process", "cloudpickle"]
+# What the fork server imports once, so that a worker is there 5 ms after it is asked for, and not 60.
+
+EXIT_WAIT = 2.0
+# Seconds an idle worker has to end by itself when its slot is closed, before it is killed.
+
+EXITCODE_WAIT = 1.0
+# Seconds to wait for the exit code of a process that another thread reaped; it takes microseconds.
+
+OOM_EXITCODE = -9
+# The kernel's out-of-memory killer sends SIGKILL, which Windows, where this module is imported too, has no name for.
+
+OUTPUT_BYTES = 1 << 16
+# What a dying worker can say at most: what a pipe holds, so that it never waits for somebody to read it.
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSettings:
+    """How slots are made and when they are worn.
+
+    start_method: of multiprocessing. setup: what each worker is told. start_timeout: seconds that its start may take.
+    max_items: items after which it is replaced, max_rss: bytes of memory, None for any number.
+    """
+
+    start_method: str
+    setup: _worker_start.Setup
+    start_timeout: float
+    max_items: int | None = None
+    max_rss: int | None = None
+
+
+class _Context:
+    """A multiprocessing context that remembers the process it made: the public way to a worker's pid and to `kill`."""
+
+    def __init__(self, start_method: str) -> None:
+        self._context = multiprocessing.get_context(start_method)
+        self.process: BaseProcess | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def Process(self, *args: Any, **kwargs: Any) -> BaseProcess:  # noqa: N802 - the name of the original
+        process: BaseProcess = _one_at_a_time(getattr(self._context, "Process"))(*args, **kwargs)  # noqa: B009
+        self.process = process
+        return process
+
+
+_reaping = threading.Lock()
+
+
+def _one_at_a_time(base: Any) -> Any:
+    """The class of processes `base`, of which one at a time is started or reaped.
+
+    Starting a process polls all others (`multiprocessing.process._cleanup`), and of two threads that poll the same dead
+    child at once, one gets a wrong exit code: 255 from a fork server, None else.
+    """
+
+    class Process(base):  # type: ignore[misc]
+        def start(self) -> None:
+            with _reaping:
+                super().start()
+
+        def join(self, timeout: float | None = None) -> None:
+            wait_for_sentinels([self.sentinel], timeout)
+            with _reaping:
+                super().join(0 if timeout is not None else None)
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return object.__new__, (base,), self.__dict__  # in the child it is a plain process
+
+    return Process
+
+
+class Slot(Place):
+    """One worker process and the one-worker executor around it; made anew after each death, never revived."""
+
+    def __init__(self, settings: SlotSettings) -> None:
+        super().__init__()
+        self._settings = settings
+        self._context = _Context(settings.start_method)
+        self._pool: ProcessPoolExecutor | None = None
+        self._mouth: Connection | None = None
+        self._oom_kills = 0
+        self._peak_rss = 0
+        self._too_large = False
+        self._death = Death()
+        self._gone = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Slot pid={self.pid} load={self.load} chunks={self.chunks}>"
+
+    # ── its start ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def open(self) -> None:
+        """Start the process in a helper thread and wait for its first word; raises WorkerStartError."""
+        timeout = self._settings.start_timeout
+        try:
+            async with asyncio.timeout(timeout):
+                started = await in_thread(self._launch)
+                hello = await asyncio.wrap_future(started)
+        except TimeoutError:
+            self.kill()
+            await self.aclose()
+            raise WorkerStartError(
+                f"a worker did not start within {timeout} s; its initializer may hang, or raise start_timeout"
+            ) from None
+        except Exception as exc:  # whatever the system refuses: a process, a thread, a pipe, a semaphore
+            await self.aclose()
+            raise _start_error(exc, self._death) from exc
+        if hello.failure is not None:
+            await self.aclose()
+            raise _initializer_error(hello.failure)
+        self.pid = hello.pid
+        self.executor = self._pool
+
+    def _launch(self) -> Future[_worker_start.Hello]:
+        """Start the process; blocking, for a thread."""
+        self._oom_kills = _system.oom_kills()
+        try:
+            return self._submit_hello()
+        except ChildProcessError:  # the fork server is our parent's: this application was forked from one that has it
+            self._context = _Context("spawn")
+            return self._submit_hello()
+
+    def _submit_hello(self) -> Future[_worker_start.Hello]:
+        """Start the process by the first thing that it is asked."""
+        if self._settings.start_method == "forkserver":
+            multiprocessing.set_forkserver_preload(PRELOADED)
+        memory = self._context.RawArray("q", CELL_WORDS)
+        self.cell = memoryview(memory).cast("B").cast("q")
+        self._mouth, its_end = multiprocessing.Pipe(duplex=False)
+        try:
+            self._pool = ProcessPoolExecutor(
+                max_workers=1,
+                mp_context=cast(BaseContext, self._context),
+                initializer=_worker_start.start_worker,
+                initargs=(self._settings.setup, memory, its_end),
+            )
+            with _main_not_imported():
+                return self._pool.submit(_worker_start.hello)
+        finally:
+            its_end.close()
+
+    # ── its work ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def left(self) -> int | None:  # noqa: D102 - see Place
+        return None if self._settings.max_items is None else self._settings.max_items - self.taken
+
+    @property
+    def worn(self) -> bool:  # noqa: D102 - see Place
+        return self._too_large or (self.left is not None and self.left <= 0)
+
+    @property
+    def stopped(self) -> bool:  # noqa: D102 - see Place
+        return self.pid is not None and _system.is_stopped(self.pid)
+
+    def noted(self, reply: ChunkReply) -> None:  # noqa: D102 - see Place
+        self._peak_rss = reply.peak_rss
+        limit = self._settings.max_rss
+        # The peak costs nothing to know, and says when it is worth asking for what is held now.
+        if limit is not None and self.pid is not None and reply.peak_rss >= limit:
+            self._too_large = _system.resident_bytes(self.pid) >= limit
+
+    # ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def broke(self) -> None:  # noqa: D102 - see Place
+        self.executor = None
+
+    def kill(self) -> bool:  # noqa: D102 - see Place
+        process = self._context.process
+        self.executor = None
+        if process is not None and process.pid is not None:
+            with suppress(ValueError, ProcessLookupError):  # it was closed, or is gone already
+                process.kill()
+        return True
+
+    async def buried(self) -> Death:  # noqa: D102 - see Place
+        await self._gone.wait()
+        return self._death
+
+    async def aclose(self) -> None:
+        """Let the worker end by itself, kill it if it does not; wait until process, threads and pipes are gone."""
+        idle = self.executor is not None and not self.load
+        self.executor = None
+        try:
+            await in_thread(lambda: self._end(idle=idle))
+        finally:
+            self._gone.set()
+
+    def _end(self, *, idle: bool) -> None:
+        """Blocking, for a thread: end the process, by itself if it is idle and quick about it, and reap it.
+
+        `shutdown(wait=True)` comes once: it joins the pool's thread, which reaps the process; a second one would not.
+        """
+        if self._pool is not None:
+            if not idle:
+                self.kill()
+            watchdog = threading.Timer(EXIT_WAIT, self.kill)
+            watchdog.start()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            watchdog.cancel()
+            watchdog.join()
+            exitcode = self._awaited_exitcode()
+            self._death = Death(exitcode, self._last_words(), self._want_of_memory(exitcode))
+        if self._mouth is not None:
+            self._mouth.close()
+
+    def _awaited_exitcode(self) -> int | None:
+        """Wait until the exit code is there: somebody else who started a process may have reaped ours meanwhile.
+
+        `multiprocessing.process._cleanup` does that in whichever thread starts one, and nothing tells when it has.
+        """
+        process = self._context.process
+        if process is None or process.pid is None:
+            return None
+        deadline = time.monotonic() + EXITCODE_WAIT
+        while process.exitcode is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return process.exitcode
+
+    def _last_words(self) -> str:
+        """What the worker's `faulthandler` wrote when it died."""
+        if self._mouth is None or sys.platform == "win32":  # a pipe there is no file
+            return ""
+        os.set_blocking(self._mouth.fileno(), False)
+        try:
+            return os.read(self._mouth.fileno(), OUTPUT_BYTES).decode(errors="replace").strip()
+        except BlockingIOError:  # somebody whom it forked holds the other end
+            return ""
+
+    def _want_of_memory(self, exitcode: int | None) -> str:
+        """Why it seems that the kernel killed the worker to get its memory; "" if it does not."""
+        risen = _system.oom_kills() - self._oom_kills
+        if exitcode != OOM_EXITCODE or risen <= 0:
+            return ""
+        held = f", it held {self._peak_rss >> 20} MiB before" if self._peak_rss else ""
+        limit = _system.memory_limit()
+        within = "" if limit is None else f" with a limit of {limit >> 20} MiB"
+        return f"out of memory: the oom_kill counter of the cgroup{within} rose by {risen}{held}"
+
+
+_naming_main = threading.Lock()
+
+
+@contextmanager
+def _main_not_imported() -> Iterator[None]:
+    """Start a process that does not import the caller's `__main__`.
+
+    multiprocessing tells a child to import the parent's main module, which runs a script without a guard again, needs
+    a file that a notebook does not have, and pulls an application's imports into each worker. Our functions from
+    `__main__` travel by value, so nobody needs it. A main module whose spec is named `__main__` is what multiprocessing
+    itself takes for one that cannot be imported (a zip file or folder); it looks while the process is being started.
+    """
+    main = sys.modules["__main__"]
+    with _naming_main:
+        spec = main.__spec__
+        main.__spec__ = ModuleSpec("__main__", None)
+        try:
+            yield
+        finally:
+            main.__spec__ = spec
+
+
+def _forked() -> None:
+    """In a fork of this application: locks that another thread held will never be given back there."""
+    global _reaping, _naming_main
+    _reaping, _naming_main = threading.Lock(), threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def _start_error(cause: BaseException, death: Death) -> WorkerStartError:
+    error = WorkerStartError(
+        f"a worker could not be started ({type(cause).__name__}: {cause}; {death.reason}); "
+        "what it wrote to stderr says more",
+        transient=True,
+    )
+    if death.output:
+        error.add_note(f"the worker's last words:\n{death.output}")
+    return error
+
+
+def _initializer_error(failure: _failures.Failure) -> WorkerStartError:
+    cause = _failures.received(failure, 0)
+    error = WorkerStartError(f"the initializer of a worker raised {type(cause).__name__}; no worker can start")
+    error.__cause__ = cause
+    return error
