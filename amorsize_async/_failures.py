@@ -74,16 +74,20 @@ def unloadable_item(index: int, cause: BaseException) -> UnpicklableError:
     return error
 
 
-def received(failure: Failure, index: int) -> BaseException:
-    """The exception of a failure in the parent: the user's own, with the remote traceback and a note with the index."""
+def received(failure: Failure, index: int | None) -> BaseException:
+    """The exception of a failure in the parent: the user's own, with the remote traceback and a note with the index.
+
+    index: None for the initializer's.
+    """
+    whose = "the initializer" if index is None else f"item {index}"
     exc = failure.exception
     if isinstance(exc, bytes):
         try:
             exc = _payload.loads(exc)
         except BaseException as cause:  # noqa: BLE001 - it loaded in the worker; here its module may be another
-            exc = RemoteError(f"the exception of item {index} cannot be unpickled here: {message_of(cause)}")
+            exc = RemoteError(f"the exception of {whose} cannot be unpickled here: {message_of(cause)}")
         _annotate(exc, cause=RemoteTraceback(failure.traceback))
-    _annotate(exc, note=f"amorsize_async: raised for item {index}")
+    _annotate(exc, note=f"amorsize_async: raised {'by' if index is None else 'for'} {whose}")
     return exc
 
 

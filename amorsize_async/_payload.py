@@ -7,7 +7,9 @@ it is not. Nothing here knows an event loop; cloudpickle is imported only when s
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -79,8 +81,10 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def _dumps_by_value(obj: Any) -> bytes:
+def _dumps_by_value(obj: Any, *, shared: bool = True) -> bytes:
     """Pickle with cloudpickle; classes are numbered on the way, so that their instances come home as instances of them.
+
+    shared: whether the functions of `__main__` share its globals over there, too; see `_spaces`.
 
     The pickle of a class is its number and itself. On the inner visit, cloudpickle makes the class; pickle then finds
     the outer result made already, and keeps the first.
@@ -99,11 +103,52 @@ def _dumps_by_value(obj: Any) -> bytes:
             if isinstance(obj, type) and obj.__module__ == "__main__" and obj not in self._visited:
                 self._visited.add(obj)
                 return _receive_class, (obj, _number(obj))
-            return super().reducer_override(obj)
+            reduced = super().reducer_override(obj)
+            return _in_its_space(obj, reduced) if shared and isinstance(obj, FunctionType) else reduced
 
     buffer = BytesIO()
     ByValue(buffer).dump(obj)
     return buffer.getvalue()
+
+
+_spaces: dict[tuple[int, int], tuple[dict[str, Any], dict[str, Any]]] = {}
+# Globals that functions of another process's `__main__` share here: by its pid and their id there, with what was sent.
+# cloudpickle alone gives each pickle globals of its own, and then what an initializer sets, no other function sees.
+
+
+def _in_its_space(function: FunctionType, reduced: Any) -> Any:
+    """How cloudpickle reduces a function, changed so that on the other side it gets the globals that its likes share."""
+    names = function.__globals__
+    known = names is sys.modules["__main__"].__dict__ or any(names is space for space, _ in _spaces.values())
+    if not known or not isinstance(reduced, tuple) or len(reduced) != 6:  # noqa: PLR2004 - its form
+        return reduced
+    make, (code, base, *rest), state, _, _, set_state = reduced
+    token = (os.getpid(), id(names))
+    return make, (code, _Space(token, base), *rest), (token, set_state, state), None, None, _set_in_space
+
+
+class _Space:
+    """Stands for shared globals in a pickle."""
+
+    def __init__(self, token: tuple[int, int], base: dict[str, Any]) -> None:
+        self._reduced = _space, (token, base)
+
+    def __reduce__(self) -> Any:
+        return self._reduced
+
+
+def _space(token: tuple[int, int], base: dict[str, Any]) -> dict[str, Any]:
+    return _spaces.setdefault(token, (dict(base), {}))[0]
+
+
+def _set_in_space(function: FunctionType, sent: Any) -> None:
+    """Set a function's state. A global that was set here since it was sent stays; all others follow the sender's."""
+    token, set_state, (attributes, slots) = sent
+    space, before = _spaces[token]
+    names = slots["__globals__"]
+    news = {name: names[name] for name in names if name not in space or space[name] is before.get(name, space)}
+    before.update(news)
+    set_state(function, (attributes, {**slots, "__globals__": news}))
 
 
 _CachedFunction = type(lru_cache(len))
@@ -145,7 +190,7 @@ def _dumps(obj: Any, *, homewards: bool = False) -> tuple[bytes, bool]:
     try:
         pickler.dump(obj)
     except Exception:  # noqa: BLE001 - whatever plain pickle refuses is cloudpickle's to try; it raises the real error
-        return _dumps_by_value(obj), True
+        return _dumps_by_value(obj, shared=not homewards), True
     return buffer.getvalue(), pickler.saw_classes
 
 

@@ -102,6 +102,7 @@ class Run:
         self._books = Books(self._tally, sink, sizer, tolerant=options.return_exceptions)
         self._casualties = Casualties(options.max_item_deaths, self._share.limit)
         self._group: asyncio.TaskGroup | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._flights: set[_Flight] = set()
 
     def __repr__(self) -> str:
@@ -151,6 +152,8 @@ class Run:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 await self._feed()
+                while self._tasks:  # a group that cancels us while it leaves does not take it back on 3.11 and 3.12
+                    await asyncio.wait(self._tasks)
         except BaseExceptionGroup as group:
             unexpected = group.split(_Stop)[1]
             if unexpected is not None:
@@ -249,7 +252,9 @@ class Run:
         try:
             if self._group is None:
                 raise RuntimeError("not begun")
-            self._group.create_task(work, name="amorsize-chunk")
+            task = self._group.create_task(work, name="amorsize-chunk")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         except RuntimeError:
             work.close()
 
@@ -359,7 +364,12 @@ class Run:
     async def _take_home(self, flight: _Flight, reply: ChunkReply) -> None:
         """Unpack a reply, enter it into the books, deliver its values, and send on what is still to be run."""
         batch, watch = flight.batch, flight.watch
-        values, unloadable = load_values(reply) or await self._sent_singly(flight, reply)
+        loaded = load_values(reply) or await self._sent_singly(flight, reply)
+        if loaded is None:
+            self._pool.settle(flight.place, self._share, reply)
+            await self._scatter(batch.halves(), pieces=2)
+            return
+        values, unloadable = loaded
         failures = failed_items(reply, batch, flight.job.unsendable, unloadable)
         again = second_chances(self._options.retry, batch, failures)
         if again:
@@ -381,14 +391,19 @@ class Run:
         if policy is not None:
             self._in_group(self._try_again(batch, policy.wait(batch.attempt - 1)))
 
-    async def _sent_singly(self, flight: _Flight, reply: ChunkReply) -> Loaded:
-        """Results that did not unpickle whole, one by one, from the worker that has them still."""
+    async def _sent_singly(self, flight: _Flight, reply: ChunkReply) -> Loaded | None:
+        """Results that did not unpickle whole, one by one, from the worker that has them still.
+
+        None if it has not, since it is dead by now, or has done more since: then the items are to run again, in halves,
+        which come to an end since a lone result is never asked for twice.
+        """
         self._pool.hold(flight.place, self._share)
         future = self._called(flight.place, send_singly, flight.job.ticket)
         await asyncio.wait((future,))
         parcel = None if future.cancelled() or future.exception() else future.result()
-        again = replace(reply, values=parcel if isinstance(parcel, list) else reply.values, kept=False)
-        return load_values(again) or ([None] * reply.done, {})
+        if isinstance(parcel, list):
+            return load_values(replace(reply, values=parcel, kept=False))
+        return load_values(replace(reply, kept=False)) if reply.done == 1 else None
 
     # ── a death ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -19,18 +19,22 @@ from . import _payload
 from ._failures import Failure, failure_of, travelling
 from ._worker import close_runner, state
 
-__all__ = ("Hello", "Setup", "begin", "hello", "start_worker")
+__all__ = ("Hello", "Initializer", "Setup", "begin", "hello", "start_worker")
+
+
+Initializer = bytes | tuple[bytes, tuple[Any, ...]]
+# A pickled pair of function and arguments; or the arguments as they are, if only multiprocessing can pickle them.
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
     """What a new worker is told.
 
-    initializer: pickled with its arguments. inner_threads: threads for numerical libraries, None to leave them alone.
+    initializer: see `Initializer`. inner_threads: threads for numerical libraries, None to leave them alone.
     n_jobs: workers of an executor that is made in this worker. depth: how many workers deep this one is, from 1.
     """
 
-    initializer: bytes | None = None
+    initializer: Initializer | None = None
     inner_threads: int | None = None
     n_jobs: int = 1
     depth: int = 1
@@ -143,11 +147,14 @@ def _limit_inner_threads(threads: int | None) -> None:
             threadpool_limits(threads)
 
 
-def _run_initializer(pickled: bytes | None) -> Failure | None:
-    if pickled is None:
+def _run_initializer(given: Initializer | None) -> Failure | None:
+    if given is None:
         return None
     try:
-        initializer, initargs = _payload.loads(pickled)
+        if isinstance(given, bytes):
+            initializer, initargs = _payload.loads(given)
+        else:
+            initializer, initargs = _payload.loads(given[0]), given[1]
         initializer(*initargs)
     except BaseException as exc:  # noqa: BLE001 - the worker's edge: the parent raises it, as the cause
         return travelling(failure_of(0, exc))

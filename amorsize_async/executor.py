@@ -33,7 +33,7 @@ from ._payload import Applied, AppliedAsync
 from ._results import ResultStream
 from ._system import default_start_method, usable_cpus
 from ._worker import state
-from ._worker_start import Setup
+from ._worker_start import Initializer, Setup
 from .backends import LocalPool, SlotSettings
 from .errors import ExecutorClosedError, WorkerStartError
 from .policies import RetryPolicy
@@ -116,7 +116,7 @@ class AsyncExecutor:
         self._n_jobs = cpus if n_jobs is None else n_jobs
         self._managers = checked_managers(hooks)
         setup = Setup(
-            _pickled_initializer(initializer, tuple(initargs)),
+            _travelling_initializer(initializer, tuple(initargs)),
             inner_threads,
             n_jobs=max(1, cpus // self._n_jobs),
             depth=state.depth + 1,
@@ -377,13 +377,19 @@ class AsyncExecutor:
             self._n_jobs = self._pool.n_jobs = max(self._n_jobs, n_jobs)
 
 
-def _pickled_initializer(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> bytes | None:
+def _travelling_initializer(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> Initializer | None:
+    """The initializer with its arguments as a pickle; or as two, the arguments as they are.
+
+    multiprocessing's own queues, locks and shared values can only be pickled by it, while it starts a process.
+    """
     if initializer is None:
         return None
     if not callable(initializer):
         raise TypeError(f"initializer is a {type(initializer).__name__}, not a callable; pass a function, or None")
     try:
         return _payload.dumps((initializer, initargs))
+    except RuntimeError:  # "... should only be shared between processes through inheritance"
+        return _payload.dumps(initializer), initargs
     except Exception as exc:
         raise _payload.unpicklable("function", (initializer, initargs), exc, where="the initializer") from exc
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._sharing import Share
+from .._shielding import finish
 from ..errors import WorkerStartError
 from .pool import Place, Pool
 from .slot import Slot, SlotSettings
@@ -20,14 +21,19 @@ FIRST_DELAY, LONGEST_DELAY = 0.05, 5.0
 # Seconds before the next start after a failed one; they double from one to the next.
 
 FREE_DEATHS = 8
-CRASH_DELAY = 0.1
-# Workers may die at work one after the other and be replaced at once; beyond that, not faster than so many seconds.
+SHORTEST_CRASH_DELAY, LONGEST_CRASH_DELAY = 0.001, 0.1
+# So many workers may die at work one after the other and be replaced at once; then seconds that double in the same way.
 
 
 def start_delay(failed_starts: int, deaths: int) -> float:
     """Seconds to wait before a worker is started, after so many failed starts and deaths without a success between."""
-    after_starts = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failed_starts, 32)) if failed_starts else 0.0
-    return max(after_starts, CRASH_DELAY if deaths > FREE_DEATHS else 0.0)
+    after_starts = _doubling(FIRST_DELAY, failed_starts, LONGEST_DELAY)
+    return max(after_starts, _doubling(SHORTEST_CRASH_DELAY, deaths - FREE_DEATHS, LONGEST_CRASH_DELAY))
+
+
+def _doubling(first: float, times: int, longest: float) -> float:
+    # The exponent is bounded: beyond it every wait is the longest, and a float would overflow.
+    return min(longest, first * 2.0 ** min(times - 1, 32)) if times > 0 else 0.0
 
 
 @dataclass(slots=True)
@@ -35,14 +41,14 @@ class _Starts:
     """Starts and burials that are under way, and how the last ones went.
 
     failed, deaths: failed starts and deaths at work, without a success between. error: what the last start that failed
-    said, None once one went well.
+    said, "" once one went well; as text, since an exception holds all that was at work when it was raised.
     """
 
     tasks: set[asyncio.Task[Slot]] = field(default_factory=set)
     burials: set[asyncio.Task[Any]] = field(default_factory=set)
     failed: int = 0
     deaths: int = 0
-    error: Exception | None = None
+    error: str = ""
 
 
 class LocalPool(Pool):
@@ -65,7 +71,7 @@ class LocalPool(Pool):
     @property
     def shortage(self) -> str:
         """Why it has fewer workers than it may, if some could not be started; "" otherwise."""
-        if self._starts.error is None:
+        if not self._starts.error:
             return ""
         return f"it ran on {len(self.places)} of {self.n_jobs} workers: {self._starts.error}"
 
@@ -121,9 +127,9 @@ class LocalPool(Pool):
             raise
         except Exception as exc:
             self._starts.failed += 1
-            self._starts.error = exc
+            self._starts.error = str(exc)
             raise
-        self._starts.failed, self._starts.error = 0, None
+        self._starts.failed, self._starts.error = 0, ""
         return slot
 
     def _started(self, task: asyncio.Task[Slot]) -> None:
@@ -147,20 +153,25 @@ class LocalPool(Pool):
                 waiter.set_exception(failed)
 
     def _remove(self, place: Place) -> None:
-        super()._remove(place)
-        if isinstance(place, Slot):
+        if isinstance(place, Slot) and place in self.places:
             self._bury(place)
+        super()._remove(place)
         self._make_more()
 
     def _bury(self, slot: Slot) -> None:
         """Reap a slot in the background; `aclose` waits for it."""
-        task = asyncio.get_running_loop().create_task(slot.aclose(), name="amorsize-bury")
+        task = asyncio.get_running_loop().create_task(slot.aclose(), name="amorsize-buried")
         self._starts.burials.add(task)
         task.add_done_callback(self._starts.burials.discard)
 
     async def aclose(self, drain: float = 0.0) -> None:
         """Close all slots: idle workers end by themselves, busy ones are killed."""
-        await super().aclose(drain)
+        try:
+            await super().aclose(drain)
+        finally:
+            await finish(self._end_all())
+
+    async def _end_all(self) -> None:
         for task in self._starts.tasks:
             task.cancel()
         for place in list(self.places):

@@ -234,7 +234,8 @@ class Pool:
         if not out:
             return set()
         await asyncio.wait(out, timeout=grace)
-        killed = {place for future, place in out.items() if not future.done() and self.kill(place)}
+        running = {place for future, place in out.items() if not future.done()}
+        killed = {place for place in running if self.kill(place)}
         if killed:
             await asyncio.wait([future for future in out if out[future] in killed], timeout=DIED_WAIT)
             await asyncio.wait([asyncio.ensure_future(place.buried()) for place in killed], timeout=DIED_WAIT)
@@ -252,13 +253,15 @@ class Pool:
     async def aclose(self, drain: float = 0.0) -> None:
         """Take no more executions, let those that run end for `drain` seconds, then end them."""
         self.closing = True
-        if self._shares and drain > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(drain):
-                    await self._idle.wait()
-        self.closed = True
-        for closed in list(self._shares.values()):
-            closed()
+        try:
+            if self._shares and drain > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(drain):
+                        await self._idle.wait()
+        finally:
+            self.closed = True
+            for closed in list(self._shares.values()):
+                closed()
 
     def refuse_if_closed(self) -> None:
         """Raise ExecutorClosedError once it is closed, or is being closed."""

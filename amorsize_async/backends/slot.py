@@ -25,6 +25,7 @@ from typing import Any, cast
 
 from .. import _failures, _system, _worker_start
 from .._deaths import Death
+from .._shielding import finish
 from .._threads import in_thread
 from .._worker import CELL_WORDS, ChunkReply
 from ..errors import WorkerStartError
@@ -85,14 +86,23 @@ _reaping = threading.Lock()
 def _one_at_a_time(base: Any) -> Any:
     """The class of processes `base`, of which one at a time is started or reaped.
 
-    Starting a process polls all others (`multiprocessing.process._cleanup`), and of two threads that poll the same dead
-    child at once, one gets a wrong exit code: 255 from a fork server, None else.
+    Starting a process polls all others (`multiprocessing.process._cleanup`), asking for an exit code polls, and of two
+    threads that poll the same dead child at once, one gets a wrong exit code: 255 from a fork server, None else.
     """
 
     class Process(base):  # type: ignore[misc]
         def start(self) -> None:
             with _reaping:
                 super().start()
+
+        def is_alive(self) -> bool:
+            with _reaping:
+                return bool(super().is_alive())
+
+        @property
+        def exitcode(self) -> int | None:
+            with _reaping:
+                return cast(int | None, super().exitcode)
 
         def join(self, timeout: float | None = None) -> None:
             wait_for_sentinels([self.sentinel], timeout)
@@ -118,6 +128,9 @@ class Slot(Place):
         self._peak_rss = 0
         self._too_large = False
         self._death = Death()
+        self._burial: asyncio.Task[None] | None = None
+        self._starting = threading.Lock()
+        self._over = False
         self._gone = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -150,11 +163,14 @@ class Slot(Place):
     def _launch(self) -> Future[_worker_start.Hello]:
         """Start the process; blocking, for a thread."""
         self._oom_kills = _system.oom_kills()
-        try:
-            return self._submit_hello()
-        except ChildProcessError:  # the fork server is our parent's: this application was forked from one that has it
-            self._context = _Context("spawn")
-            return self._submit_hello()
+        with self._starting:
+            if self._over:
+                raise RuntimeError("it was closed before it began")
+            try:
+                return self._submit_hello()
+            except ChildProcessError:  # the fork server is our parent's: we were forked from an application that has it
+                self._context = _Context("spawn")
+                return self._submit_hello()
 
     def _submit_hello(self) -> Future[_worker_start.Hello]:
         """Start the process by the first thing that it is asked."""
@@ -215,18 +231,26 @@ class Slot(Place):
 
     async def aclose(self) -> None:
         """Let the worker end by itself, kill it if it does not; wait until process, threads and pipes are gone."""
-        idle = self.executor is not None and not self.load
-        self.executor = None
+        if self._burial is None:
+            idle = self.executor is not None and not self.load
+            self.executor = None
+            self._burial = asyncio.get_running_loop().create_task(self._bury(idle=idle), name="amorsize-bury")
+        await asyncio.shield(self._burial)
+
+    async def _bury(self, *, idle: bool) -> None:
         try:
-            await in_thread(lambda: self._end(idle=idle))
+            await finish(in_thread(lambda: self._end(idle=idle)))
         finally:
             self._gone.set()
 
     def _end(self, *, idle: bool) -> None:
         """Blocking, for a thread: end the process, by itself if it is idle and quick about it, and reap it.
 
-        `shutdown(wait=True)` comes once: it joins the pool's thread, which reaps the process; a second one would not.
+        It comes once: `shutdown` joins the pool's thread, which reaps the process, and closes pipes, and two threads
+        that close the same pipe close somebody else's. And not before a start that is under way has come to its end.
         """
+        with self._starting:
+            self._over = True
         if self._pool is not None:
             if not idle:
                 self.kill()
@@ -318,7 +342,7 @@ def _start_error(cause: BaseException, death: Death) -> WorkerStartError:
 
 
 def _initializer_error(failure: _failures.Failure) -> WorkerStartError:
-    cause = _failures.received(failure, 0)
+    cause = _failures.received(failure, None)
     error = WorkerStartError(f"the initializer of a worker raised {type(cause).__name__}; no worker can start")
     error.__cause__ = cause
     return error

@@ -8,7 +8,7 @@ import pytest
 
 import jobs
 from amorsize_async import _failures, _payload, _worker
-from amorsize_async._worker import CURRENT, STOP, Chunk
+from amorsize_async._worker import CELL_WORDS, CURRENT, STOP, Chunk
 from amorsize_async.errors import RemoteError, RemoteTraceback, UnpicklableError
 
 
@@ -100,7 +100,7 @@ def test_a_function_that_is_not_there_is_asked_for():
 
 def test_the_cell_tells_the_item_it_is_on_and_stops_between_items():
     """Index plus one while an item runs; the stop word ends the chunk after the item that set it."""
-    cell, seen = [0, 0], []
+    cell, seen = [0] * CELL_WORDS, []
 
     def watch(item):
         seen.append(cell[CURRENT])
