@@ -116,11 +116,15 @@ _spaces: dict[tuple[int, int], tuple[dict[str, Any], dict[str, Any]]] = {}
 # cloudpickle alone gives each pickle globals of its own, and then what an initializer sets, no other function sees.
 
 
+CLOUDPICKLE_PARTS = 6
+# What cloudpickle reduces a function to: with a function of its own that sets the state, as the last part.
+
+
 def _in_its_space(function: FunctionType, reduced: Any) -> Any:
-    """How cloudpickle reduces a function, changed so that on the other side it gets the globals that its likes share."""
+    """How cloudpickle reduces a function, changed so that it gets the globals that its likes share over there."""
     names = function.__globals__
     known = names is sys.modules["__main__"].__dict__ or any(names is space for space, _ in _spaces.values())
-    if not known or not isinstance(reduced, tuple) or len(reduced) != 6:  # noqa: PLR2004 - its form
+    if not known or not isinstance(reduced, tuple) or len(reduced) != CLOUDPICKLE_PARTS:
         return reduced
     make, (code, base, *rest), state, _, _, set_state = reduced
     token = (os.getpid(), id(names))

@@ -355,6 +355,7 @@ class Run:
         self._casualties.survived()
         if reply.refused:
             flight.place.known.discard(self.function.digest)
+            self._settle(flight)
             singly = flight.batch.singly or reply.refused == "items"
             await self._send_again(replace(flight.batch, singly=singly))
         else:
@@ -366,7 +367,7 @@ class Run:
         batch, watch = flight.batch, flight.watch
         loaded = load_values(reply) or await self._sent_singly(flight, reply)
         if loaded is None:
-            self._pool.settle(flight.place, self._share, reply)
+            self._settle(flight)
             await self._scatter(batch.halves(), pieces=2)
             return
         values, unloadable = loaded
@@ -379,12 +380,16 @@ class Run:
         self._books.deliver(batch, values, failures, again)
         self._share.steady = self._options.item_timeout is None
         self._books.learn(reply, watch)
-        if self._pool.settle(flight.place, self._share, reply) and flight.place.pid is not None:
-            self._narrator.worker_gone(flight.place.pid, "recycled")
+        self._settle(flight)
         for part in again:
             self._retry(part)
         if not self._books.over:
             await self._send_again(batch.part(reply.done, len(batch.items)), split=True)
+
+    def _settle(self, flight: _Flight) -> None:
+        """Note that all of a reply is safely here; its worker may be replaced then, being worn."""
+        if self._pool.settle(flight.place, self._share) and flight.place.pid is not None:
+            self._narrator.worker_gone(flight.place.pid, "recycled")
 
     def _retry(self, batch: Batch) -> None:
         policy = self._options.retry

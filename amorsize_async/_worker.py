@@ -51,6 +51,10 @@ KEPT_REPLIES, KEPT_BYTES = 2, 4 << 20
 # Results that a worker keeps after it has sent them, in case they do not unpickle whole: those of the chunks that may
 # be out at once, and none that would hold much memory.
 
+LOADING_SECONDS = 60
+# What a worker may take beyond `item_timeout` before the first item of a function that is new to it: loading it imports
+# whatever its module imports, and that is no item's fault.
+
 CACHED_FUNCTIONS = 16
 # Functions a worker keeps unpickled. Few, because one may hold an array; a service rarely alternates among more.
 
@@ -140,7 +144,8 @@ state = _State()
 def run_chunk(chunk: Chunk) -> ChunkReply:
     """Run a pickled chunk; whatever the user's code does short of killing the process comes back in the reply."""
     pid = os.getpid()
-    state.cell[STARTED] = time.monotonic_ns()
+    allowance = 0 if chunk.digest in state.functions else LOADING_SECONDS * 10**9
+    state.cell[STARTED] = time.monotonic_ns() + allowance
     # It stays there when the chunk has ended: until the reply has arrived, a death is still this chunk's.
     state.cell[TICKET] = chunk.ticket
     try:

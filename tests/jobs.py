@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import time
 from pathlib import Path
 
@@ -254,3 +256,133 @@ def nested(number):
     from amorsize_async import execute
 
     return sum(execute(square, range(number), n_jobs=1))
+
+
+def hang(item):
+    """Never return for item 3; the others are quick."""
+    while item == 3:
+        time.sleep(3600)
+    return item
+
+
+def hold_the_interpreter(item):
+    """Be deaf to everything for item 3: one call of C code that never lets go of the interpreter."""
+    if item == 3:
+        re.match(r"(a+)+$", "a" * 64 + "b")
+    return item
+
+
+async def wait_long(item):
+    """Wait for ever for item 3."""
+    import asyncio
+
+    await asyncio.sleep(3600 if item == 3 else 0.001)
+    return item
+
+
+async def block_the_loop(item):
+    """Block the worker's own loop for item 3, after the others have begun."""
+    import asyncio
+
+    await asyncio.sleep(0)
+    return hang(item)
+
+
+def hang_in_pickle(item):
+    """Return something for item 3 that never ends to be pickled."""
+    return Hanging() if item == 3 else item
+
+
+class Hanging:
+    """Takes for ever to be pickled."""
+
+    def __reduce__(self):
+        time.sleep(3600)
+
+
+def fail_until(path_and_times):
+    """Fail the first times; the file counts the attempts. Gives their number."""
+    path, times = path_and_times
+    attempts = tally_of(path) + 1
+    Path(path).write_text("x" * attempts)
+    if attempts <= times:
+        raise ConnectionError(f"attempt {attempts}")
+    return attempts
+
+
+async def fail_until_soon(path_and_times):
+    """As `fail_until`, as a coroutine."""
+    return fail_until(path_and_times)
+
+
+def tally_of(path):
+    """Attempts so far."""
+    return len(Path(path).read_text()) if Path(path).exists() else 0
+
+
+def hoard(megabytes):
+    """Keep memory for good, and give the pid."""
+    HOARD.append(bytearray(megabytes << 20))
+    return os.getpid()
+
+
+HOARD = []
+
+
+def segfault(item):
+    """Read where nothing is, for item 3."""
+    if item == 3:
+        ctypes.string_at(0)
+    return item
+
+
+class Stall:
+    """Hang in the first attempts; the file counts them."""
+
+    def __init__(self, path, times):
+        self.path, self.times = path, times
+
+    def __call__(self, item):
+        attempts = tally_of(self.path) + 1
+        Path(self.path).write_text("x" * attempts)
+        if attempts <= self.times:
+            time.sleep(3600)
+        return item
+
+
+def as_path(number):
+    """Give an object of a class."""
+    return Path(str(number))
+
+
+def die_at_first(path, times):
+    """End the process in the first starts; the file counts them, without one every start is the first."""
+    starts = 1 if path is None else tally_of(path) + 1
+    if path is not None:
+        Path(path).write_text("x" * starts)
+    if starts <= times:
+        os._exit(7)
+
+
+def refuse_and_count(path):
+    """Raise, and count how often."""
+    Path(path).write_text("x" * (tally_of(path) + 1))
+    raise ConnectionError("no database")
+
+
+def nested_n_jobs(item):
+    """Tell how many workers an executor that is made here may have."""
+    from amorsize_async import AsyncExecutor
+
+    return AsyncExecutor().statistics().n_jobs
+
+
+def depth_reached(depth):
+    """Call itself through `execute` until that is refused; gives how deep it was."""
+    from amorsize_async import execute
+    from amorsize_async.errors import WorkerStartError
+
+    try:
+        return execute(depth_reached, [depth + 1], n_jobs=1)[0]
+    except WorkerStartError:
+        return depth + 1

@@ -198,7 +198,7 @@ class Pool:
         if reply is not None:
             self.healthy()
             place.seconds += reply.seconds
-            place.unclaimed[share] += reply.kept
+            place.unclaimed[share] += 1
             place.noted(reply)
         self.give_back(place, share, 0.0 if reply is None else reply.seconds)
 
@@ -210,9 +210,9 @@ class Pool:
         share.give_back(place, seconds)
         self._grant()
 
-    def settle(self, place: Place, share: Share, reply: ChunkReply) -> bool:
-        """Note that the results of a chunk are safely here; tells whether the place was retired then, being worn."""
-        place.unclaimed[share] -= reply.kept
+    def settle(self, place: Place, share: Share) -> bool:
+        """Note that all of a reply is safely here; tells whether the place was retired then, being worn."""
+        place.unclaimed[share] -= 1
         return self._retire(place)
 
     def _retire(self, place: Place) -> bool:
