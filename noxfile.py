@@ -7,6 +7,7 @@ interpreter, and the closing summary says so.
 from __future__ import annotations
 
 import ast
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -89,6 +90,40 @@ def coverage(session: nox.Session) -> None:
         session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
+
+
+@nox.session
+def security(session: nox.Session) -> None:
+    """Look for insecure code (bandit) and workflows (zizmor), and for known vulnerabilities of what we depend on.
+
+    The last needs a service on the network; where that is out of reach, the session says so and counts as skipped.
+    """
+    install_groups(session, "security")
+    session.run("bandit", "--quiet", "--recursive", "--severity-level", "medium", PACKAGE.name)
+    session.run("zizmor", "--offline", "--quiet", ".github")
+    found = Path(session.create_tmp()) / "audit.json"
+    found.unlink(missing_ok=True)
+    # 1 is its exit code for a vulnerability and for a service that does not answer; only the first leaves a file.
+    session.run(
+        "pip-audit", "--progress-spinner=off", "--format=json", f"--output={found}", str(ROOT), success_codes=[0, 1]
+    )
+    packages = json.loads(found.read_text(encoding="utf-8"))["dependencies"] if found.exists() else []
+    unknown = [package["name"] for package in packages if "skip_reason" in package]
+    known = [f"{package['name']} ({each['id']})" for package in packages for each in package.get("vulns", ())]
+    if known:
+        session.error(f"known vulnerabilities: {', '.join(known)}")
+    if unknown or not packages:
+        session.skip(
+            f"bandit and zizmor found nothing; pip-audit could not ask about {', '.join(unknown) or 'anything'}"
+        )
+
+
+@nox.session(python=PYTHONS[-1])
+def foreign(session: nox.Session) -> None:
+    """Run CPython's own executor tests against this library, on the newest Python, if they came with it."""
+    install_groups(session, "tests")
+    session.install(".")
+    session.run("pytest", "tests/foreign", *session.posargs)
 
 
 @nox.session(default=False)

@@ -12,7 +12,7 @@ from . import _payload
 from ._texts import message_of
 from .errors import RemoteError, RemoteTraceback, UnpicklableError
 
-__all__ = ("Failure", "failure_of", "received", "travelling", "unloadable_item")
+__all__ = ("Failure", "failure_of", "kind_of", "received", "travelling", "unloadable_item")
 
 WORKER = f"{__package__}._worker"
 # The module whose frames stand between the user's function and whoever reads the traceback.
@@ -66,9 +66,18 @@ def _stand_in(exc: BaseException | bytes) -> RemoteError:
     return RemoteError(f"{name}: {text}" if text else name, type_name=name)
 
 
+def kind_of(cause: BaseException) -> str:
+    """What went wrong, for a message of ours: its type, since its text may hold values of the user's.
+
+    A failed import's text names modules only, and is what helps.
+    """
+    name = type(cause).__name__
+    return f"{name}: {message_of(cause)}" if isinstance(cause, ImportError) else name
+
+
 def unloadable_item(index: int, cause: BaseException) -> UnpicklableError:
     """The error for an item that does not unpickle in the worker."""
-    reason = f"item {index} cannot be unpickled in the worker: {type(cause).__name__}: {message_of(cause)}"
+    reason = f"item {index} cannot be unpickled in the worker: {kind_of(cause)}"
     error = UnpicklableError(f"{reason}; make its class importable there", subject="item", path="item")
     error.__cause__ = cause
     return error
@@ -85,7 +94,8 @@ def received(failure: Failure, index: int | None) -> BaseException:
         try:
             exc = _payload.loads(exc)
         except BaseException as cause:  # noqa: BLE001 - it loaded in the worker; here its module may be another
-            exc = RemoteError(f"the exception of {whose} cannot be unpickled here: {message_of(cause)}")
+            exc = RemoteError(f"the exception of {whose} cannot be unpickled here: {kind_of(cause)}")
+            exc.__context__ = cause
         _annotate(exc, cause=RemoteTraceback(failure.traceback))
     _annotate(exc, note=f"amorsize_async: raised {'by' if index is None else 'for'} {whose}")
     return exc

@@ -45,7 +45,7 @@ MAX_SEARCH_DEPTH = 6
 # shallow enough to end at once on a large graph.
 
 Parcel = bytes | list[bytes]
-loads = pickle.loads  # nosec B301 - only ever fed by our own child, or by our own parent, over their private pipe
+loads = pickle.loads  # only ever fed by our own child, or by our own parent, over their private pipe
 
 
 class _TravelsByValue(Exception):  # noqa: N818 - a signal between two lines of this module, never seen outside

@@ -209,6 +209,7 @@ class ResultStream(Generic[R]):
         if self._next >= len(self._piece):
             await self._load()
         value: R = self._piece[self._next]
+        self._piece[self._next] = None  # it is the consumer's now, and may be large
         self._next += 1
         return value
 

@@ -213,7 +213,7 @@ def foreign_error(cause: BaseException | None, name: str) -> AmorsizeError:
             f"a worker of the {name} died, and the {name} with it; open a new one"
         )
     else:
-        what = "cancelled the work" if cause is None else f"refused the work ({type(cause).__name__}: {cause})"
+        what = "cancelled the work" if cause is None else f"refused the work ({type(cause).__name__})"
         error = ExecutorClosedError(f"the {name} {what}; keep it open until the call has ended")
     error.__cause__ = cause
     return error

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _payload
-from ._failures import Failure, failure_of, travelling, unloadable_item
+from ._failures import Failure, failure_of, kind_of, travelling, unloadable_item
 from .errors import ItemTimeoutError, RemoteError, UnpicklableError
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ class Chunk:
     start: int
     ticket: int
     digest: bytes
-    function: bytes | None
-    items: _payload.Parcel
+    function: bytes | None = field(repr=False)
+    items: _payload.Parcel = field(repr=False)
     is_async: bool = False
     stop_at_failure: bool = True
     stride: int = 1
@@ -202,7 +202,7 @@ class _Unloadable:
         self.cause = cause
 
     def __call__(self, _item: Any) -> Any:
-        reason = f"the function cannot be unpickled in the worker: {type(self.cause).__name__}: {self.cause}"
+        reason = f"the function cannot be unpickled in the worker: {kind_of(self.cause)}"
         advice = "make its module importable there: sys.path is the parent's"
         raise UnpicklableError(f"{reason}; {advice}", subject="function", path="fn") from self.cause
 

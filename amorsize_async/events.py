@@ -84,17 +84,17 @@ class HookContext:
     """Items of that chunk that have an outcome."""
     chunk_time: float = 0.0
     """Seconds the chunk took, measured in the worker."""
-    error: BaseException | None = None
+    error: BaseException | None = field(default=None, repr=False)
     """The exception of a failed item or execution."""
-    error_message: str | None = None
+    error_message: str | None = field(default=None, repr=False)
     """``str(error)``."""
-    error_traceback: str | None = None
+    error_traceback: str | None = field(default=None, repr=False)
     """The traceback as text, the worker's part included."""
     results_count: int = 0
     """Results the caller got."""
     results_size_bytes: int = 0
     """Bytes the workers shipped back so far."""
-    metadata: dict[str, Any] = field(default_factory=dict, hash=False)
+    metadata: dict[str, Any] = field(default_factory=dict, hash=False, repr=False)
     """What has no field of its own; each context has its own dictionary, which its hooks share: read it only."""
     execution_id: str | None = None
     """The execution this belongs to: tells concurrent ones apart."""

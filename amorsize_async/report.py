@@ -138,7 +138,7 @@ class Report:
     peak_worker_rss: int
     limited_by: str
     retried: int = 0
-    failures: tuple[tuple[int, BaseException], ...] = ()
+    failures: tuple[tuple[int, BaseException], ...] = field(default=(), repr=False)
     warnings: tuple[str, ...] = ()
 
     @classmethod

@@ -125,7 +125,8 @@ async def test_an_item_that_cannot_be_unpickled_fails_alone(executor):
     results = await executor.execute(jobs.identity, [1, jobs.Bomb(), 3], chunksize=3, return_exceptions=True)
 
     assert (results[0], results[2]) == (1, 3)
-    assert "item 1 cannot be unpickled in the worker: RuntimeError: boom" in str(results[1])
+    assert "item 1 cannot be unpickled in the worker: RuntimeError;" in str(results[1])
+    assert "RuntimeError: boom" in str(results[1].__cause__)  # the worker's traceback
 
 
 @pytest.mark.parametrize("fn", [jobs.make_bomb, jobs.make_lock], ids=["unpickling", "pickling"])
