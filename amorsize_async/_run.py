@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import BrokenExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -23,19 +23,20 @@ from ._books import Books
 from ._bus import EventBus
 from ._chunking import ChunkSizer
 from ._deadline import Deadline
-from ._deaths import Casualties, Death, crash_error
+from ._deaths import Casualties, Death
+from ._flight import Flight, landed
+from ._judgement import Judge, Judgement
 from ._narrator import Narrator
 from ._payload import PackedFunction
 from ._results import Sink
 from ._retries import second_chances
-from ._sharing import Share
 from ._shielding import finish
 from ._source import Source
 from ._stopwatch import Stopwatch
-from ._wire import Batch, FailedItem, Job, Loaded, failed_items, foreign_error, job_for, load_values, verdict
+from ._wire import Batch, Job, Loaded, failed_items, foreign_error, job_for, load_values, verdict
 from ._worker import ChunkReply, send_singly
 from .backends import Place, Pool
-from .errors import AmorsizeError, ExecutorClosedError, ItemTimeoutError, RemoteError
+from .errors import AmorsizeError, ExecutorClosedError, RemoteError
 from .events import Status
 from .hooks import HookManager
 from .policies import RetryPolicy
@@ -100,10 +101,11 @@ class Run:
             is_async=function.is_async,
         )
         self._books = Books(self._tally, sink, sizer, tolerant=options.return_exceptions)
-        self._casualties = Casualties(options.max_item_deaths, self._share.limit)
+        casualties = Casualties(options.max_item_deaths, self._share.limit)
+        self._judge = Judge(casualties, options.retry, options.item_timeout)
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._flights: set[_Flight] = set()
+        self._flights: set[Flight] = set()
 
     def __repr__(self) -> str:
         return f"<Run {self.function.name} {self._books!r}, {len(self._flights)} chunks out>"
@@ -278,7 +280,7 @@ class Run:
 
     # ── a chunk, there and back ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _launched(self, batch: Batch, place: Place) -> _Flight:
+    def _launched(self, batch: Batch, place: Place) -> Flight:
         watch = Stopwatch()
         stride = self.sizer.stride()
         job = job_for(
@@ -295,7 +297,7 @@ class Run:
         watch.transfer()
         place.taken += len(batch.items)
         future = self._called(place, job.call, *job.args)
-        flight = _Flight(place, batch, job, stride, watch, future, self._deadline(place, job))
+        flight = Flight(place, batch, job, stride, watch, future, self._deadline(place, job))
         self._flights.add(flight)
         watch.pause()
         return flight
@@ -323,10 +325,10 @@ class Run:
         except (RuntimeError, OSError) as exc:  # broken or closed; OSError: no process can be started
             future = loop.create_future()
             future.set_exception(exc)
-        future.add_done_callback(partial(_landed, self._pool, place, self._share))
+        future.add_done_callback(partial(landed, self._pool, place, self._share))
         return future
 
-    async def _await_reply(self, flight: _Flight) -> None:
+    async def _await_reply(self, flight: Flight) -> None:
         """Wait for the reply to a batch; that this task alone is cancelled, by a hook on the loop, cancels the run.
 
         The task group takes a cancelled task for a finished one, and the results of its chunk would be missing.
@@ -341,7 +343,7 @@ class Run:
         if self._books.over:
             raise _Stop
 
-    async def _replied(self, flight: _Flight) -> None:
+    async def _replied(self, flight: Flight) -> None:
         """Wait for a reply and hand on what came of it."""
         await asyncio.wait((flight.future,))
         self._flights.discard(flight)
@@ -352,7 +354,7 @@ class Run:
             await self._place_broke(flight, broken)
             return
         reply: ChunkReply = flight.future.result()
-        self._casualties.survived()
+        self._judge.survived()
         if reply.refused:
             flight.place.known.discard(self.function.digest)
             self._settle(flight)
@@ -362,13 +364,13 @@ class Run:
             flight.place.known.add(self.function.digest)
             await self._take_home(flight, reply)
 
-    async def _take_home(self, flight: _Flight, reply: ChunkReply) -> None:
+    async def _take_home(self, flight: Flight, reply: ChunkReply) -> None:
         """Unpack a reply, enter it into the books, deliver its values, and send on what is still to be run."""
         batch, watch = flight.batch, flight.watch
         loaded = load_values(reply) or await self._sent_singly(flight, reply)
         if loaded is None:
             self._settle(flight)
-            await self._scatter(batch.halves(), pieces=2)
+            await self._halve(batch)
             return
         values, unloadable = loaded
         failures = failed_items(reply, batch, flight.job.unsendable, unloadable)
@@ -386,7 +388,7 @@ class Run:
         if not self._books.over:
             await self._send_again(batch.part(reply.done, len(batch.items)), split=True)
 
-    def _settle(self, flight: _Flight) -> None:
+    def _settle(self, flight: Flight) -> None:
         """Note that all of a reply is safely here; its worker may be replaced then, being worn."""
         if self._pool.settle(flight.place, self._share) and flight.place.pid is not None:
             self._narrator.worker_gone(flight.place.pid, "recycled")
@@ -396,7 +398,7 @@ class Run:
         if policy is not None:
             self._in_group(self._try_again(batch, policy.wait(batch.attempt - 1)))
 
-    async def _sent_singly(self, flight: _Flight, reply: ChunkReply) -> Loaded | None:
+    async def _sent_singly(self, flight: Flight, reply: ChunkReply) -> Loaded | None:
         """Results that did not unpickle whole, one by one, from the worker that has them still.
 
         None if it has not, since it is dead by now, or has done more since: then the items are to run again, in halves,
@@ -412,7 +414,7 @@ class Run:
 
     # ── a death ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _place_broke(self, flight: _Flight, cause: BaseException | None) -> None:
+    async def _place_broke(self, flight: Flight, cause: BaseException | None) -> None:
         """A call failed on the way: find out who is to blame, and run the innocent items again."""
         place = flight.place
         if self._pool.closed:
@@ -426,62 +428,44 @@ class Run:
             flight.batch, place.cell, flight.job.ticket, stride=flight.stride, is_async=self.function.is_async
         )
         if flight.ended_by_us:
-            await self._overran(flight, found.killed, found.again)
+            await self._buried(place, "timeout")
+            judgement = self._judge.ended(found, place.pid, late=flight.was_late)
         else:
-            await self._died(place, found.killed, found.again)
+            judgement = self._judge.crashed(found, place.pid, await self._buried(place, "crashed"))
+        await self._carry_out(judgement, place)
 
-    async def _died(self, place: Place, killed: Batch | None, again: Sequence[Batch]) -> None:
-        """A worker died by itself, or by somebody's hand; `killed`: the item that was alone with it."""
-        death = await self._buried(place, "crashed")
-        if self._casualties.too_many():
-            self._fail(crash_error(place.pid, None, death, "as all before it did, without one result between them"))
-        await self._scatter(again, pieces=len(again) + (killed is not None))
-        if killed is None:
-            return
-        if self._casualties.is_lost(killed.start):
-            error = crash_error(place.pid, killed.start, death, f"while it ran item {killed.start}")
-            self._give_up(killed, error, place)
-        else:
-            await self._send_again(replace(killed, singly=True, exact=True))
+    async def _carry_out(self, judgement: Judgement, place: Place) -> None:
+        """Do what was judged of a chunk whose worker is gone."""
+        if judgement.error is not None and judgement.lost is None:
+            self._fail(judgement.error)
+        self._fall_apart(judgement.pieces)
+        for batch in judgement.later:
+            self._tally.retried += len(batch.items)
+            self._retry(batch)
+        for batch in judgement.again:
+            await self._send_again(batch)
+        if judgement.lost is not None and judgement.error is not None:
+            self._books.give_up(judgement.lost, judgement.error, place.pid)
 
-    async def _overran(self, flight: _Flight, killed: Batch | None, again: Sequence[Batch]) -> None:
-        """We ended the worker because an item took too long, unless that had just ended when the blow fell."""
-        await self._buried(flight.place, "timeout")
-        late = killed if flight.was_late else None
-        if killed is not None and late is None:
-            again = (*again, killed)
-        await self._scatter(again, pieces=len(again) + (late is not None))
-        if late is None:
-            return
-        index, seconds = late.start, self._options.item_timeout
-        message = (
-            f"item {index} ran longer than item_timeout={seconds} s; its worker (pid {flight.place.pid}) was killed"
-        )
-        error = ItemTimeoutError(message, index=index, seconds=seconds)
-        for part in second_chances(self._options.retry, late, [FailedItem(index, error, "")]):
-            self._tally.retried += 1
-            self._retry(part)
-            return
-        self._give_up(late, error, flight.place)
-
-    async def _call_failed(self, flight: _Flight, cause: BaseException | None) -> None:
+    async def _call_failed(self, flight: Flight, cause: BaseException | None) -> None:
         """Our side of the worker raised, out of memory for example, and lives: find the item that it was about."""
         batch = flight.batch
         if len(batch.items) > 1:
-            await self._scatter(batch.halves(), pieces=2)
+            await self._halve(batch)
         else:
             error = cause if isinstance(cause, Exception) else RemoteError(repr(cause))
-            self._give_up(batch, error, flight.place)
+            self._books.give_up(batch, error, flight.place.pid)
 
-    async def _scatter(self, batches: Iterable[Batch], *, pieces: int) -> None:
-        """Send batches that were one; with what else comes of it, that one becomes so many pieces for the consumer."""
+    async def _halve(self, batch: Batch) -> None:
+        """Run a batch again in two parts, to find the item of it that does harm."""
+        self._fall_apart(2)
+        for half in batch.halves():
+            await self._send_again(half)
+
+    def _fall_apart(self, pieces: int) -> None:
+        """Note that what was one piece becomes so many for the consumer."""
         for _ in range(pieces - 1):
             self._sink.dispatched(0)
-        for batch in batches:
-            await self._send_again(batch)
-
-    def _give_up(self, item: Batch, exc: Exception, place: Place) -> None:
-        self._books.give_up(item, exc, place.pid)
 
     async def _buried(self, place: Place, reason: str) -> Death:
         """Wait until a dead worker is reaped, and tell of it."""
@@ -510,43 +494,6 @@ class Run:
         now = time.monotonic()
         self._tally.waited[what] += now - since
         return now
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Flight:
-    """A batch on its way: where it runs, what was sent, the stride it was sent with, its costs, its reply to come.
-
-    deadline: what ends its worker when an item takes too long.
-    """
-
-    place: Place
-    batch: Batch
-    job: Job
-    stride: int
-    watch: Stopwatch
-    future: asyncio.Future[Any]
-    deadline: Deadline | None
-
-    def cancel_deadline(self) -> None:
-        if self.deadline is not None:
-            self.deadline.cancel()
-
-    @property
-    def ended_by_us(self) -> bool:
-        return self.deadline is not None and self.deadline.ended_it
-
-    @property
-    def was_late(self) -> bool:
-        return self.deadline is not None and self.deadline.was_right
-
-
-def _landed(pool: Pool, place: Place, share: Share, future: asyncio.Future[Any]) -> None:
-    """Give the place back when a call there has really ended, whether or not anybody still waits for it."""
-    failed = future.cancelled() or future.exception() is not None
-    if failed and (future.cancelled() or isinstance(future.exception(), BrokenExecutor)):
-        pool.broke(place)
-    reply = None if failed else future.result()
-    pool.release(place, share, reply if isinstance(reply, ChunkReply) else None)
 
 
 def _innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:

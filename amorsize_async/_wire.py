@@ -21,6 +21,8 @@ __all__ = (
     "Batch",
     "FailedItem",
     "Job",
+    "Loaded",
+    "Verdict",
     "failed_items",
     "job_for",
     "load_values",
@@ -174,11 +176,6 @@ class Verdict:
 
     again: tuple[Batch, ...]
     killed: Batch | None = None
-
-    @property
-    def pieces(self) -> int:
-        """Pieces that the batch falls into."""
-        return len(self.again) + (self.killed is not None)
 
 
 def verdict(batch: Batch, cell: Cell, ticket: int, *, stride: int, is_async: bool) -> Verdict:

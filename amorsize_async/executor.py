@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -458,6 +459,18 @@ def _bury_closed_loops() -> None:
         _shared.pop(loop, None)
         for place in pool.places:
             place.kill()
+
+
+def _forked() -> None:
+    """In a fork of this application: what is open is the parent's. Kept, since closing it would reach over there."""
+    _parents.append((dict(_held), dict(_shared)))
+    _held.clear()
+    _shared.clear()
+
+
+_parents: list[object] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 # ── the executor that a loop's calls share ───────────────────────────────────────────────────────────────────────────

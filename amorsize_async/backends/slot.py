@@ -92,6 +92,7 @@ def _one_at_a_time(base: Any) -> Any:
 
     class Process(base):  # type: ignore[misc]
         def start(self) -> None:
+            self._starter = os.getpid()
             with _reaping:
                 super().start()
 
@@ -105,6 +106,8 @@ def _one_at_a_time(base: Any) -> Any:
                 return cast(int | None, super().exitcode)
 
         def join(self, timeout: float | None = None) -> None:
+            if os.getpid() != self._starter:  # a fork of the application, at its exit: the worker is its parent's
+                return
             wait_for_sentinels([self.sentinel], timeout)
             with _reaping:
                 super().join(0 if timeout is not None else None)

@@ -1,0 +1,57 @@
+"""A chunk on its way to a worker and back."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from ._deadline import Deadline
+from ._sharing import Share
+from ._stopwatch import Stopwatch
+from ._wire import Batch, Job
+from ._worker import ChunkReply
+from .backends import Place, Pool
+
+__all__ = ("Flight", "landed")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flight:
+    """A batch on its way: where it runs, what was sent, the stride it was sent with, its costs, its reply to come.
+
+    deadline: what ends its worker when an item takes too long.
+    """
+
+    place: Place
+    batch: Batch
+    job: Job
+    stride: int
+    watch: Stopwatch
+    future: asyncio.Future[Any]
+    deadline: Deadline | None
+
+    def cancel_deadline(self) -> None:
+        """Watch its items no more."""
+        if self.deadline is not None:
+            self.deadline.cancel()
+
+    @property
+    def ended_by_us(self) -> bool:
+        """Whether its worker was ended because an item took too long."""
+        return self.deadline is not None and self.deadline.ended_it
+
+    @property
+    def was_late(self) -> bool:
+        """Whether that item still ran when the worker was ended."""
+        return self.deadline is not None and self.deadline.was_right
+
+
+def landed(pool: Pool, place: Place, share: Share, future: asyncio.Future[Any]) -> None:
+    """Give the place back when a call there has really ended, whether or not anybody still waits for it."""
+    failed = future.cancelled() or future.exception() is not None
+    if failed and (future.cancelled() or isinstance(future.exception(), BrokenExecutor)):
+        pool.broke(place)
+    reply = None if failed else future.result()
+    pool.release(place, share, reply if isinstance(reply, ChunkReply) else None)

@@ -1,0 +1,174 @@
+"""How one object becomes a pickle: by reference what can be imported elsewhere, by value what cannot.
+
+Standard library only; cloudpickle is imported when something has to travel by value, and not before.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from io import BytesIO
+from itertools import count
+from types import FunctionType
+from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+__all__ = ("PROTOCOL", "dumps", "dumps_and_tell", "loads")
+
+PROTOCOL = 5
+# The newest protocol that every supported Python writes and reads.
+
+loads = pickle.loads  # only ever fed by our own child, or by our own parent, over their private pipe
+
+
+class _TravelsByValue(Exception):  # noqa: N818 - a signal between two lines of this module, never seen outside
+    """Says that the object belongs to `__main__`, which a worker does not import."""
+
+
+_numbers: WeakKeyDictionary[type, int] = WeakKeyDictionary()
+_sent: WeakValueDictionary[int, type] = WeakValueDictionary()
+_received: WeakKeyDictionary[type, int] = WeakKeyDictionary()
+_next_number = count(1)
+# Classes that travelled by value: what this process sent, by number, and what it received, with the sender's number.
+
+
+class _Pickler(pickle.Pickler):
+    """Plain pickle that notes whether anything but built-ins came by, and handles what cannot be imported elsewhere.
+
+    homewards: the pickle goes to the process that such a class came from: its number will do. Elsewhere, and all that
+    did not come from there, has to travel by value.
+    """
+
+    def __init__(self, file: BytesIO, *, homewards: bool) -> None:
+        super().__init__(file, PROTOCOL)
+        self.saw_classes = False
+        self._homewards = homewards
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Called by pickle for everything but the built-in types."""
+        self.saw_classes = True
+        if self._homewards and isinstance(obj, type) and obj in _received:
+            return _sent_class, (_received[obj],)
+        if isinstance(obj, type | FunctionType | _CachedFunction) and obj.__module__ == "__main__":
+            raise _TravelsByValue
+        return NotImplemented
+
+
+def _dumps_by_value(obj: Any, *, shared: bool = True) -> bytes:
+    """Pickle with cloudpickle; classes are numbered on the way, so that their instances come home as instances of them.
+
+    shared: whether the functions of `__main__` share its globals over there, too; see `_spaces`.
+
+    The pickle of a class is its number and itself. On the inner visit, cloudpickle makes the class; pickle then finds
+    the outer result made already, and keeps the first.
+    """
+    import cloudpickle
+
+    class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
+        def __init__(self, file: BytesIO) -> None:
+            super().__init__(file, protocol=PROTOCOL)
+            self._visited: set[type] = set()
+
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, _CachedFunction) and obj.__module__ == "__main__":
+                parameters = obj.cache_parameters()
+                return _cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
+            if isinstance(obj, type) and obj.__module__ == "__main__" and obj not in self._visited:
+                self._visited.add(obj)
+                return _receive_class, (obj, _number(obj))
+            reduced = super().reducer_override(obj)
+            return _in_its_space(obj, reduced) if shared and isinstance(obj, FunctionType) else reduced
+
+    buffer = BytesIO()
+    ByValue(buffer).dump(obj)
+    return buffer.getvalue()
+
+
+_spaces: dict[tuple[int, int], tuple[dict[str, Any], dict[str, Any]]] = {}
+# Globals that functions of another process's `__main__` share here: by its pid and their id there, with what was sent.
+# cloudpickle alone gives each pickle globals of its own, and then what an initializer sets, no other function sees.
+
+
+CLOUDPICKLE_PARTS = 6
+# What cloudpickle reduces a function to: with a function of its own that sets the state, as the last part.
+
+
+def _in_its_space(function: FunctionType, reduced: Any) -> Any:
+    """How cloudpickle reduces a function, changed so that it gets the globals that its likes share over there."""
+    names = function.__globals__
+    known = names is sys.modules["__main__"].__dict__ or any(names is space for space, _ in _spaces.values())
+    if not known or not isinstance(reduced, tuple) or len(reduced) != CLOUDPICKLE_PARTS:
+        return reduced
+    make, (code, base, *rest), state, _, _, set_state = reduced
+    token = (os.getpid(), id(names))
+    return make, (code, _Space(token, base), *rest), (token, set_state, state), None, None, _set_in_space
+
+
+class _Space:
+    """Stands for shared globals in a pickle."""
+
+    def __init__(self, token: tuple[int, int], base: dict[str, Any]) -> None:
+        self._reduced = _space, (token, base)
+
+    def __reduce__(self) -> Any:
+        return self._reduced
+
+
+def _space(token: tuple[int, int], base: dict[str, Any]) -> dict[str, Any]:
+    return _spaces.setdefault(token, (dict(base), {}))[0]
+
+
+def _set_in_space(function: FunctionType, sent: Any) -> None:
+    """Set a function's state. A global that was set here since it was sent stays; all others follow the sender's."""
+    token, set_state, (attributes, slots) = sent
+    space, before = _spaces[token]
+    names = slots["__globals__"]
+    news = {name: names[name] for name in names if name not in space or space[name] is before.get(name, space)}
+    before.update(news)
+    set_state(function, (attributes, {**slots, "__globals__": news}))
+
+
+_CachedFunction = type(lru_cache(len))
+
+
+def _cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:  # noqa: FBT001 - lru_cache's own
+    """Cache a function again, in a process of its own cache."""
+    return lru_cache(maxsize, typed)(function)
+
+
+def _number(kind: type) -> int:
+    """The number under which a class of ours travels."""
+    if kind not in _numbers:
+        _numbers[kind] = next(_next_number)
+        _sent[_numbers[kind]] = kind
+    return _numbers[kind]
+
+
+def _receive_class(kind: type, number: int) -> type:
+    """Note the sender's number of a class that has just arrived."""
+    _received[kind] = number
+    return kind
+
+
+def _sent_class(number: int) -> type:
+    """The class that was sent under this number, which comes home; KeyError if nobody holds it any more."""
+    return _sent[number]
+
+
+def dumps(obj: Any) -> bytes:
+    """Pickle `obj`: by reference what can be imported elsewhere, by value (cloudpickle) what cannot."""
+    return dumps_and_tell(obj)[0]
+
+
+def dumps_and_tell(obj: Any, *, homewards: bool = False) -> tuple[bytes, bool]:
+    """Pickle `obj`, and tell whether its pickle names any class: then unpickling runs code, which may fail."""
+    buffer = BytesIO()
+    pickler = _Pickler(buffer, homewards=homewards)
+    try:
+        pickler.dump(obj)
+    except Exception:  # noqa: BLE001 - whatever plain pickle refuses is cloudpickle's to try; it raises the real error
+        return _dumps_by_value(obj, shared=not homewards), True
+    return buffer.getvalue(), pickler.saw_classes
