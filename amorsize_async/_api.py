@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import threading
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from contextvars import copy_context
@@ -344,12 +345,23 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _in_new_loop(called: Callable[[], Coroutine[Any, Any, R]]) -> R:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(called())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's; None for asyncio's own where there is no uvloop, or where libuv would abort the process.
+
+    It does when its own descriptors fall on the numbers of standard streams that are closed.
+    """
     try:
         import uvloop
-    except ImportError:  # Windows, PyPy
-        return asyncio.run(called())
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(called())
+
+        for stream in range(3):
+            os.fstat(stream)
+    except (ImportError, OSError):
+        return None
+    return uvloop.new_event_loop
 
 
 def _in_another_thread(called: Callable[[], Coroutine[Any, Any, R]]) -> R:

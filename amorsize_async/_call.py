@@ -16,6 +16,7 @@ from . import _payload
 from ._chunking import ChunkSizer, CostMemory
 from ._configured_hooks import configured_hooks
 from ._payload import PackedFunction
+from ._pickling import MAIN_MODULES
 from ._results import Collector, Outlet, ResultStream, Sink
 from ._run import Run, RunOptions
 from ._source import open_source
@@ -202,7 +203,7 @@ def _is_a_name(fn: Callable[..., Any]) -> bool:
     """Whether pickling `fn` writes its name and nothing else; a method of a built-in object takes that along."""
     if not isinstance(fn, FunctionType | BuiltinFunctionType | type) or "<" in fn.__qualname__:
         return False
-    return fn.__module__ != "__main__" and isinstance(getattr(fn, "__self__", None), ModuleType | None)
+    return fn.__module__ not in MAIN_MODULES and isinstance(getattr(fn, "__self__", None), ModuleType | None)
 
 
 def _run(engine: Engine, call: Call, function: PackedFunction, sink: Sink, most: int | None) -> Run:

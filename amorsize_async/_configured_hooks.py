@@ -28,7 +28,11 @@ def configured_hooks(folder: Path | None = None, environment: Mapping[str, str] 
     named = environment.get(VARIABLE)
     if named is not None:
         return hooks_from([name.strip() for name in named.split(",") if name.strip()], VARIABLE)
-    return hooks_from(_entries_of_project(folder or Path.cwd()), TABLE)
+    try:
+        folder = folder or Path.cwd()
+    except FileNotFoundError:  # it was deleted under us, and no project is to be found from there
+        return []
+    return hooks_from(_entries_of_project(folder), TABLE)
 
 
 def hooks_from(entries: Iterable[str | Mapping[str, Any]], source: str = "the configuration") -> list[HookManager]:

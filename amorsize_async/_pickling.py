@@ -16,10 +16,13 @@ from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-__all__ = ("PROTOCOL", "dumps", "dumps_and_tell", "loads")
+__all__ = ("MAIN_MODULES", "PROTOCOL", "dumps", "dumps_and_tell", "loads")
 
 PROTOCOL = 5
 # The newest protocol that every supported Python writes and reads.
+
+MAIN_MODULES = ("__main__", "__mp_main__")
+# What a worker does not import: the main module, under the name that it has in a process of multiprocessing, too.
 
 loads = pickle.loads  # only ever fed by our own child, or by our own parent, over their private pipe
 
@@ -52,7 +55,7 @@ class _Pickler(pickle.Pickler):
         self.saw_classes = True
         if self._homewards and isinstance(obj, type) and obj in _received:
             return _sent_class, (_received[obj],)
-        if isinstance(obj, type | FunctionType | _CachedFunction) and obj.__module__ == "__main__":
+        if isinstance(obj, type | FunctionType | _CachedFunction) and obj.__module__ in MAIN_MODULES:
             raise _TravelsByValue
         return NotImplemented
 
@@ -73,15 +76,17 @@ def _dumps_by_value(obj: Any, *, shared: bool = True) -> bytes:
             self._visited: set[type] = set()
 
         def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, _CachedFunction) and obj.__module__ == "__main__":
+            if isinstance(obj, _CachedFunction) and obj.__module__ in MAIN_MODULES:
                 parameters = obj.cache_parameters()
                 return _cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
-            if isinstance(obj, type) and obj.__module__ == "__main__" and obj not in self._visited:
+            if isinstance(obj, type) and obj.__module__ in MAIN_MODULES and obj not in self._visited:
                 self._visited.add(obj)
                 return _receive_class, (obj, _number(obj))
             reduced = super().reducer_override(obj)
             return _in_its_space(obj, reduced) if shared and isinstance(obj, FunctionType) else reduced
 
+    if "__mp_main__" in sys.modules:  # cloudpickle would take it for a module that can be imported
+        cloudpickle.register_pickle_by_value(sys.modules["__mp_main__"])
     buffer = BytesIO()
     ByValue(buffer).dump(obj)
     return buffer.getvalue()

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.util import Finalize
 from typing import Any
 
@@ -32,12 +32,14 @@ class Setup:
 
     initializer: see `Initializer`. inner_threads: threads for numerical libraries, None to leave them alone.
     n_jobs: workers of an executor that is made in this worker. depth: how many workers deep this one is, from 1.
+    environ: the parent's environment now; None to keep what there is.
     """
 
     initializer: Initializer | None = None
     inner_threads: int | None = None
     n_jobs: int = 1
     depth: int = 1
+    environ: dict[str, str] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ def start_worker(setup: Setup, cell: Any, mouth: Any) -> None:
     _own_signals()
     _die_with_parent()
     _speak_when_dying(mouth)
+    _take_over(setup.environ)
     _limit_inner_threads(setup.inner_threads)
     state.ours, state.n_jobs, state.depth = True, setup.n_jobs, setup.depth
     Finalize(None, close_runner, exitpriority=10)  # before multiprocessing joins what nested calls have started
@@ -127,6 +130,17 @@ def _speak_when_dying(mouth: Any) -> None:
     state.mouth = mouth
     os.set_blocking(mouth.fileno(), False)
     faulthandler.enable(file=mouth.fileno())
+
+
+def _take_over(environ: dict[str, str] | None) -> None:
+    """Have the parent's environment as it is now: a fork server hands out the one of its own start."""
+    if environ is None:
+        return
+    for name in os.environ.keys() - environ.keys():
+        del os.environ[name]
+    for name, value in environ.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def _limit_inner_threads(threads: int | None) -> None:

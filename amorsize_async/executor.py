@@ -134,6 +134,7 @@ class AsyncExecutor:
         self._costs = CostMemory()
         self._pool: LocalPool | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
 
     def __repr__(self) -> str:
         return f"<AsyncExecutor n_jobs={self._n_jobs} {'not started' if self._pool is None else repr(self._pool)}>"
@@ -355,7 +356,7 @@ class AsyncExecutor:
         configured = () if self._pool is not None else await configured_managers()
         if self._pool is None:  # still: another call may have been first
             self._managers = (*configured, *self._managers)
-            self._loop = asyncio.get_running_loop()
+            self._loop, self._process = asyncio.get_running_loop(), os.getpid()
             self._pool = LocalPool(self._n_jobs, self._settings)
             await _close_with_the_loop(self._loop, self._pool)
             finalize(self, _forgotten, self._loop, self._pool).atexit = False
@@ -363,6 +364,10 @@ class AsyncExecutor:
         return self._pool
 
     def _refuse_other_loop(self) -> None:
+        if os.getpid() != self._process:
+            raise ExecutorClosedError(
+                "the executor belongs to the process that this one was forked from; make a new one here, on a new loop"
+            )
         if asyncio.get_running_loop() is not self._loop:
             raise ExecutorClosedError(
                 "the executor belongs to another event loop; make one for this loop, or use "

@@ -7,20 +7,22 @@ it holds, and its neighbours keep their pids and their work.
 from __future__ import annotations
 
 import asyncio
+import errno
 import multiprocessing
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_sentinels
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, cast
 
 from .. import _failures, _system, _worker_start
@@ -187,7 +189,7 @@ class Slot(Place):
                 max_workers=1,
                 mp_context=cast(BaseContext, self._context),
                 initializer=_worker_start.start_worker,
-                initargs=(self._settings.setup, memory, its_end),
+                initargs=(replace(self._settings.setup, environ=dict(os.environ)), memory, its_end),
             )
             with _main_not_imported():
                 return self._pool.submit(_worker_start.hello)
@@ -264,8 +266,16 @@ class Slot(Place):
             watchdog.join()
             exitcode = self._awaited_exitcode()
             self._death = Death(exitcode, self._last_words(), self._want_of_memory(exitcode))
+            self._let_go()
         if self._mouth is not None:
             self._mouth.close()
+
+    def _let_go(self) -> None:
+        """Close the process's descriptors now, and not when nobody holds an exception any more that holds them."""
+        process, self._context.process = self._context.process, None
+        if process is not None:
+            with suppress(ValueError):  # it still runs, whatever we did: it keeps what it needs
+                process.close()
 
     def _awaited_exitcode(self) -> int | None:
         """Wait until the exit code is there: somebody else who started a process may have reaped ours meanwhile.
@@ -334,14 +344,40 @@ if hasattr(os, "register_at_fork"):
 
 
 def _start_error(cause: BaseException, death: Death) -> WorkerStartError:
-    error = WorkerStartError(
-        f"a worker could not be started ({type(cause).__name__}: {cause}; {death.reason}); "
-        "what it wrote to stderr says more",
-        transient=True,
-    )
+    what = type(cause).__name__ if isinstance(cause, BrokenExecutor) else f"{type(cause).__name__}: {cause}"
+    how = "" if death.exitcode is None else f"it died with {death.reason}; "
+    error = WorkerStartError(f"a worker could not be started ({what}); {how}{_way_out(cause)}", transient=True)
     if death.output:
         error.add_note(f"the worker's last words:\n{death.output}")
     return error
+
+
+def _way_out(cause: BaseException) -> str:
+    """What helps, as far as the error tells."""
+    if isinstance(cause, AssertionError):
+        return 'a daemonic process may have no children: make it non-daemonic, or pass executor="thread" there'
+    if isinstance(cause, FileNotFoundError) and _is_nowhere():
+        return "the working directory is gone: os.chdir to one that exists"
+    number = getattr(cause, "errno", None)
+    if number in {errno.EMFILE, errno.ENFILE}:
+        return "each worker needs about 20 open files here: raise the limit (ulimit -n), or lower n_jobs"
+    if number == errno.EAGAIN:
+        return "the limit of processes is reached: raise it (ulimit -u, pids.max of the cgroup), or lower n_jobs"
+    if number in {errno.ENOSPC, errno.EROFS, errno.ENOENT, errno.EACCES, errno.ENOSYS, errno.EPERM}:
+        return (
+            "workers need semaphores in the system's shared memory (/dev/shm on Linux) and a socket in the temporary "
+            'directory (TMPDIR): make both writable and larger, or pass executor="thread"'
+        )
+    return "what it wrote to stderr says more"
+
+
+def _is_nowhere() -> bool:
+    """Whether the working directory was deleted."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _initializer_error(failure: _failures.Failure) -> WorkerStartError:
