@@ -60,15 +60,34 @@ def typing(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests against the installed package, on each Python that is found; arguments go to pytest.
 
-    The oldest Python's run is measured for `coverage` on the way, unless it is only a part of the tests.
+    The oldest Python's run takes all start methods and is measured for `coverage` on the way, unless it is only a part
+    of the tests; the others' take the default one.
     """
     install_groups(session, "tests")
     session.install(".")
-    if session.python == PYTHONS[0] and not session.posargs:
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+    elif session.python == PYTHONS[0]:
         session.run("coverage", "erase")
         session.run("coverage", "run", "-m", "pytest")
     else:
-        session.run("pytest", *session.posargs)
+        session.run("pytest", env={"TEST_START_METHODS": "forkserver"})
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Do harm of every kind, and print what was lost, what stayed behind and how long it took."""
+    install_groups(session, "tests")
+    session.install(".")
+    session.run("pytest", "tests/faults", *session.posargs)
+
+
+@nox.session
+def sweeps(session: nox.Session) -> None:
+    """Cancel calls at every turn of their loop, use and abuse an executor at random, and run in odd places."""
+    install_groups(session, "tests")
+    session.install(".")
+    session.run("pytest", "tests/sweeps", "tests/places", *session.posargs)
 
 
 @nox.session

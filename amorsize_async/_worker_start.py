@@ -106,11 +106,14 @@ def _be_killed_at_the_end_of(sentinel: int) -> None:
     makes that signal SIGKILL; unlike PR_SET_PDEATHSIG it follows the parent process, not the thread that started us.
     """
     import fcntl
+    from multiprocessing.connection import wait
 
     fcntl.fcntl(sentinel, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(sentinel, fcntl.F_SETSIG, signal.SIGKILL)
     flags = fcntl.fcntl(sentinel, fcntl.F_GETFL)
     fcntl.fcntl(sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)
+    if wait([sentinel], 0):  # it went before the kernel was asked: there will be no signal
+        os._exit(1)
 
 
 def _watch(sentinel: int) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from amorsize_async import AsyncExecutor
 
+START_METHODS = os.environ.get("TEST_START_METHODS", "forkserver,spawn").split(",")
+# Fewer of them for a quicker run, where another run has all.
 
-@pytest.fixture(params=["forkserver", "spawn"])
+
+@pytest.fixture(params=START_METHODS)
 def start_method(request):
     """How workers are started: the two ways that are safe under an event loop."""
     return request.param
