@@ -77,7 +77,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """Do harm of every kind, and print what was lost, what stayed behind and how long it took."""
-    install_groups(session, "tests")
+    install_groups(session, "faults")
     session.install(".")
     session.run("pytest", "tests/faults", *session.posargs)
 
@@ -143,6 +143,15 @@ def foreign(session: nox.Session) -> None:
     install_groups(session, "tests")
     session.install(".")
     session.run("pytest", "tests/foreign", *session.posargs)
+
+
+@nox.session(default=False)
+def soak(session: nox.Session) -> None:
+    """Do it for long: ten thousand faults, a call cancelled at each of its turns, ten times the histories; bounded."""
+    install_groups(session, "faults")
+    session.install(".")
+    session.run("pytest", "tests/faults/test_storm.py", "-k", "soak", env={"FAULTS": "10000"})
+    session.run("pytest", "tests/sweeps", env={"SWEEPS": "10"})
 
 
 @nox.session(default=False)

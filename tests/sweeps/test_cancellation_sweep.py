@@ -1,7 +1,7 @@
 """Cancels a call after every step of the event loop: whatever it was at, it ends as cancelled and leaves nothing.
 
 A step is one callback of the loop. The reduced sweep takes every step of the central calls and every n-th of the
-others; `AMORSIZE_SOAK=1` takes them all, on more start methods.
+others; `SWEEPS=1` takes them all, on more start methods.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ try:
 except ImportError:
     uvloop = None
 
-SOAK = "AMORSIZE_SOAK" in os.environ
+SOAK = "SWEEPS" in os.environ
 START_METHODS = ("forkserver", "spawn") if SOAK else ("forkserver",)
 PROMISED = 0.2
 """Seconds from a cancellation to its end, 19 of 20 times."""

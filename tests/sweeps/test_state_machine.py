@@ -1,6 +1,6 @@
 """Random histories of an executor and its calls, with kills, stops, hooks and closings in any order, against a model.
 
-The model of a call is what must come of each of its items. `AMORSIZE_SOAK=50` takes fifty times as many histories.
+The model of a call is what must come of each of its items. `SWEEPS=50` takes fifty times as many histories.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ except ImportError:
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
-SOAK = int(os.environ.get("AMORSIZE_SOAK", "0"))
+SOAK = int(os.environ.get("SWEEPS", "0"))
 """Asks for so many times as many histories."""
 N_JOBS = 2
 MAX_KILLS = 4

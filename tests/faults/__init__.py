@@ -1,0 +1,1 @@
+"""What the library survives, measured: faults injected into items, workers, parents and whole programs."""
