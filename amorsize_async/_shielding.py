@@ -19,7 +19,7 @@ async def finish(cleanup: Coroutine[Any, Any, T]) -> T:
     The scope is for anyio, which would cancel again at every turn of the loop; the loop below is for asyncio, whose
     cancellation comes once and would otherwise break off the waiting. `cleanup` must bound itself.
     """
-    task = asyncio.ensure_future(cleanup)
+    task = asyncio.get_running_loop().create_task(cleanup, name="amorsize-finish")
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):
         while not task.done():

@@ -109,16 +109,18 @@ class LocalPool(Pool):
 
     async def _opened(self) -> Slot:
         """A slot that is ready; what may go better another time is tried again, each time after a longer wait."""
-        for _ in range(START_ATTEMPTS - 1):
+        for attempt in range(START_ATTEMPTS - 1):
             try:
-                return await self._opened_at_once()
+                return await self._opened_at_once(attempt)
             except WorkerStartError as exc:
                 if not exc.transient:
                     raise
-        return await self._opened_at_once()
+        return await self._opened_at_once(START_ATTEMPTS - 1)
 
-    async def _opened_at_once(self) -> Slot:
-        await asyncio.sleep(start_delay(self._starts.failed, self._starts.deaths))
+    async def _opened_at_once(self, attempt: int) -> Slot:
+        # While there are workers nobody waits for this one alone, so it need not hurry; without any, a call does.
+        failed = self._starts.failed if self.places else attempt
+        await asyncio.sleep(start_delay(failed, self._starts.deaths))
         slot = Slot(self._settings)
         try:
             await slot.open()
@@ -160,7 +162,7 @@ class LocalPool(Pool):
 
     def _bury(self, slot: Slot) -> None:
         """Reap a slot in the background; `aclose` waits for it."""
-        task = asyncio.get_running_loop().create_task(slot.aclose(), name="amorsize-buried")
+        task = asyncio.get_running_loop().create_task(slot.aclose(), name="amorsize-bury")
         self._starts.burials.add(task)
         task.add_done_callback(self._starts.burials.discard)
 

@@ -36,7 +36,7 @@ PATIENCE = 5.0
 """Seconds in which the loop does nothing after which a call counts as waiting for something that lasts."""
 IMPATIENCE = 0.15
 """The same for a call that does so on purpose."""
-BACKGROUND = {"amorsize-bury", "amorsize-start"}
+BACKGROUND = {"amorsize-bury", "amorsize-start", "amorsize-finish"}
 """Tasks of an open executor, which replaces killed workers after the call that killed them has ended."""
 
 ITEMS = range(12)
