@@ -54,7 +54,7 @@ class _Starts:
 class LocalPool(Pool):
     """Up to `n_jobs` slots, each started when it is first needed."""
 
-    kills = True
+    kills: bool = True
 
     def __init__(self, n_jobs: int, settings: SlotSettings) -> None:
         super().__init__("process")

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
@@ -29,7 +29,7 @@ from .. import _failures, _system, _worker_start
 from .._deaths import Death
 from .._shielding import finish
 from .._threads import in_thread
-from .._worker import CELL_WORDS, ChunkReply
+from .._worker import CELL_WORDS, Cell, ChunkReply
 from ..errors import WorkerStartError
 from .pool import Place
 
@@ -162,8 +162,8 @@ class Slot(Place):
         if hello.failure is not None:
             await self.aclose()
             raise _initializer_error(hello.failure)
-        self.pid = hello.pid
-        self.executor = self._pool
+        self.pid: int | None = hello.pid
+        self.executor: Executor | None = self._pool
 
     def _launch(self) -> Future[_worker_start.Hello]:
         """Start the process; blocking, for a thread."""
@@ -182,7 +182,7 @@ class Slot(Place):
         if self._settings.start_method == "forkserver":
             multiprocessing.set_forkserver_preload(PRELOADED)
         memory = self._context.RawArray("q", CELL_WORDS)
-        self.cell = memoryview(memory).cast("B").cast("q")
+        self.cell: Cell = memoryview(memory).cast("B").cast("q")
         self._mouth, its_end = multiprocessing.Pipe(duplex=False)
         try:
             self._pool = ProcessPoolExecutor(

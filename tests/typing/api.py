@@ -13,6 +13,7 @@ from amorsize_async import (
     HookManager,
     Report,
     ResultStream,
+    RetryPolicy,
     execute,
     execute_async,
     stream_async,
@@ -43,6 +44,8 @@ async def the_result_type_of_the_function_flows_through() -> None:
     assert_type(await execute_async(soon, [1], return_report=True, executor="thread"), tuple[list[str], Report])
     assert_type(await execute_async(plain, [1], return_exceptions=True), list[Any])
     assert_type(execute(plain, [1], executor=ThreadPoolExecutor()), list[bytes])
+    assert_type(execute(plain, [1], retry=RetryPolicy(attempts=2), item_timeout=1.5), list[bytes])
+    assert_type(stream_async(plain, [1], retry=3, item_timeout=None), ResultStream[bytes])
     assert_type(execute(plain, [1], return_report=True), tuple[list[bytes], Report])
 
 
@@ -71,6 +74,7 @@ def wrong_calls_are_errors() -> None:
     """Each of these must not pass; an ignore that is not needed is an error itself."""
     execute(plain, ["a"])  # type: ignore[arg-type]
     execute(plain, [1], chunk_size=3)  # type: ignore[call-overload]
+    execute(plain, [1], retry="3")  # type: ignore[call-overload]
     execute(plain, [1], executor="threads")  # type: ignore[call-overload]
 
 
