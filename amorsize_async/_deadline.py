@@ -14,6 +14,13 @@ from ._worker import CURRENT, STARTED, TICKET, Cell
 
 __all__ = ("Deadline", "overdue", "seconds_left")
 
+LONGEST_NAP = 3600.0
+# Seconds that a timer may be set to: a worker that sends its reply has all the time in the world.
+
+SECOND_LOOK = 0.005
+# Seconds between finding an item overdue and ending its worker. If our own loop was blocked, the timer is late too, and
+# the reply may be waiting to be read: this lets the loop read it.
+
 LOOP_GRACE = 0.5
 # Seconds beyond the limit before the worker of coroutines is ended: their own loop cancels them at the limit, and is
 # to be ended only if one of them blocks it.
@@ -39,8 +46,8 @@ def overdue(cell: Cell, ticket: int, limit: float, then: float) -> bool:
 class Deadline:
     """The time limit of one chunk's items.
 
-    ticket: the chunk. seconds: what one item may take. is_async: its items run at once. end: ends the worker.
-    stuck: tells whether the worker is stopped (SIGSTOP), and will never take the chunk.
+    ticket: the chunk. seconds: what one item may take. is_async: its items run at once. done: tells whether its reply
+    is here. end: ends the worker. stuck: tells whether the worker is stopped (SIGSTOP), and will never take the chunk.
     """
 
     def __init__(
@@ -50,14 +57,17 @@ class Deadline:
         seconds: float,
         *,
         is_async: bool,
+        done: Callable[[], bool],
         end: Callable[[], object],
         stuck: Callable[[], bool],
     ) -> None:
         self._cell = cell
         self._ticket = ticket
         self._limit = seconds + LOOP_GRACE * is_async
+        self._done = done
         self._end = end
         self._stuck = stuck
+        self._found_late = False
         self._ended_at: float | None = None
         self._timer = asyncio.get_running_loop().call_later(self._limit, self._look)
 
@@ -65,14 +75,17 @@ class Deadline:
         return f"<Deadline limit={self._limit} {'running' if self._ended_at is None else 'over'}>"
 
     def _look(self) -> None:
+        if self._done():
+            return
         left = seconds_left(self._cell, self._ticket, self._limit, now := time.monotonic())
-        if left <= 0:
+        late, self._found_late = self._found_late, left <= 0
+        if left <= 0 and late:
             self._ended_at = now
             self._end()
         elif self._cell[TICKET] != self._ticket and self._stuck():
             self._end()
         else:
-            self._timer = asyncio.get_running_loop().call_later(left, self._look)
+            self._timer = asyncio.get_running_loop().call_later(min(max(left, SECOND_LOOK), LONGEST_NAP), self._look)
 
     def cancel(self) -> None:
         """Look no more: the chunk has ended."""

@@ -10,9 +10,9 @@ from .errors import WorkerCrashedError
 
 __all__ = ("Casualties", "Death", "crash_error")
 
-DEATHS_IN_A_ROW = 20
+DEATHS_IN_A_ROW = 40
 # Workers that may die one after the other without one result between them, beside two for each worker: then it is not
-# single items that kill.
+# single items that kill. Bad items come in clusters, and each may cost two.
 
 
 @dataclass(frozen=True, slots=True)

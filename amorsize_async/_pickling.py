@@ -5,6 +5,7 @@ Standard library only; cloudpickle is imported when something has to travel by v
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import sys
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from io import BytesIO
 from itertools import count
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -92,9 +93,10 @@ def _dumps_by_value(obj: Any, *, shared: bool = True) -> bytes:
     return buffer.getvalue()
 
 
-_spaces: dict[tuple[int, int], tuple[dict[str, Any], dict[str, Any]]] = {}
-# Globals that functions of another process's `__main__` share here: by its pid and their id there, with what was sent.
-# cloudpickle alone gives each pickle globals of its own, and then what an initializer sets, no other function sees.
+_spaces: dict[tuple[int, int], tuple[dict[str, Any], dict[str, bytes | None]]] = {}
+# Globals that functions of another process's `__main__` share here: by its pid and their id there, with the digests of
+# what was sent last. cloudpickle alone gives each pickle globals of its own, and then what an initializer sets, or a
+# function caches, no other function sees.
 
 
 CLOUDPICKLE_PARTS = 6
@@ -127,13 +129,26 @@ def _space(token: tuple[int, int], base: dict[str, Any]) -> dict[str, Any]:
 
 
 def _set_in_space(function: FunctionType, sent: Any) -> None:
-    """Set a function's state. A global that was set here since it was sent stays; all others follow the sender's."""
+    """Set a function's state. A global follows the sender's if that has changed since it was sent last, else stays."""
     token, set_state, (attributes, slots) = sent
     space, before = _spaces[token]
-    names = slots["__globals__"]
-    news = {name: names[name] for name in names if name not in space or space[name] is before.get(name, space)}
-    before.update(news)
+    news = {}
+    for name, value in slots["__globals__"].items():
+        digest = _digest(value)
+        if name not in space or digest is None or digest != before.get(name):
+            news[name] = value
+        before[name] = digest
     set_state(function, (attributes, {**slots, "__globals__": news}))
+
+
+def _digest(value: Any) -> bytes | None:
+    """Tells equal values from changed ones; None for what always follows the sender: code, and what has no pickle."""
+    if isinstance(value, FunctionType | BuiltinFunctionType | type | ModuleType):
+        return None
+    try:
+        return hashlib.blake2b(dumps(value), digest_size=16).digest()
+    except Exception:  # noqa: BLE001 - user code; what arrived by some other way may refuse this one
+        return None
 
 
 _CachedFunction = type(lru_cache(len))

@@ -297,12 +297,12 @@ class Run:
         watch.transfer()
         place.taken += len(batch.items)
         future = self._called(place, job.call, *job.args)
-        flight = Flight(place, batch, job, stride, watch, future, self._deadline(place, job))
+        flight = Flight(place, batch, job, stride, watch, future, self._deadline(place, job, future))
         self._flights.add(flight)
         watch.pause()
         return flight
 
-    def _deadline(self, place: Place, job: Job) -> Deadline | None:
+    def _deadline(self, place: Place, job: Job, future: asyncio.Future[Any]) -> Deadline | None:
         """What ends the worker when an item runs longer than it may; None if any item may take its time."""
         if self._options.item_timeout is None or not self._pool.kills:
             return None
@@ -311,6 +311,7 @@ class Run:
             job.ticket,
             self._options.item_timeout,
             is_async=self.function.is_async,
+            done=future.done,
             end=partial(self._pool.kill, place),
             stuck=lambda: place.stopped,
         )
@@ -376,7 +377,8 @@ class Run:
         failures = failed_items(reply, batch, flight.job.unsendable, unloadable)
         again = second_chances(self._options.retry, batch, failures)
         if again:
-            failures = [failed for failed in failures if not any(failed.index in part for part in again)]
+            retried = {index for part in again for index in part.indices}
+            failures = [failed for failed in failures if failed.index not in retried]
         watch.transfer()
         self._books.account(batch, reply, failures, again)
         self._books.deliver(batch, values, failures, again)
@@ -442,10 +444,10 @@ class Run:
         for batch in judgement.later:
             self._tally.retried += len(batch.items)
             self._retry(batch)
-        for batch in judgement.again:
-            await self._send_again(batch)
         if judgement.lost is not None and judgement.error is not None:
             self._books.give_up(judgement.lost, judgement.error, place.pid)
+        for batch in judgement.again:
+            await self._send_again(batch)
 
     async def _call_failed(self, flight: Flight, cause: BaseException | None) -> None:
         """Our side of the worker raised, out of memory for example, and lives: find the item that it was about."""

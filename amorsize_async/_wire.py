@@ -44,8 +44,10 @@ class Batch:
     exact: bool = False
     attempt: int = 1
 
-    def __contains__(self, index: int) -> bool:
-        return self.start <= index < self.start + len(self.items)
+    @property
+    def indices(self) -> range:
+        """The positions of its items in the input."""
+        return range(self.start, self.start + len(self.items))
 
     def part(self, first: int, end: int, *, careful: bool = False) -> Batch:
         """The items from offset `first` up to `end`, as a batch of its own; `careful`: one of them is to be found."""

@@ -51,6 +51,9 @@ KEPT_REPLIES, KEPT_BYTES = 2, 4 << 20
 # Results that a worker keeps after it has sent them, in case they do not unpickle whole: those of the chunks that may
 # be out at once, and none that would hold much memory.
 
+NEVER = (1 << 63) - 1
+# Of the monotonic clock: what begins then takes no time.
+
 LOADING_SECONDS = 60
 # What a worker may take beyond `item_timeout` before the first item of a function that is new to it: loading it imports
 # whatever its module imports, and that is no item's fault.
@@ -151,6 +154,7 @@ def run_chunk(chunk: Chunk) -> ChunkReply:
     try:
         return _run_chunk(chunk)
     finally:
+        state.cell[STARTED] = NEVER  # what is left is to send the reply, which is no item's doing
         if os.getpid() != pid:
             os._exit(0)  # the function forked, and this is the child: a second worker on the same pipe
 

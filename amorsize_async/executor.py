@@ -464,6 +464,8 @@ def _bury_closed_loops() -> None:
         _shared.pop(loop, None)
         for place in pool.places:
             place.kill()
+    for loop in [loop for loop in _shared if loop.is_closed()]:  # one that could not even be opened
+        del _shared[loop]
 
 
 def _forked() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 
 import hypothesis
 
@@ -16,6 +17,10 @@ except ImportError:
     uvloop = None
 
 leaks.isolate()
+
+# A shell starts what it runs in the background with SIGINT ignored, and every program that a test starts inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A shared machine makes a deadline a lottery. CI repeats the same examples, a developer explores.
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True, derandomize="CI" in os.environ)

@@ -386,3 +386,10 @@ def depth_reached(depth):
         return execute(depth_reached, [depth + 1], n_jobs=1)[0]
     except WorkerStartError:
         return depth + 1
+
+
+def raise_for_odd(number):
+    """Raise ValueError for odd numbers."""
+    if number % 2:
+        raise ValueError(number)
+    return number

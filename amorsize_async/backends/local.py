@@ -96,7 +96,8 @@ class LocalPool(Pool):
         return bool(self._starts.tasks) and len(share.held) < share.limit
 
     def _make_more(self) -> None:
-        self._start(sum(len(share.held) < share.limit for waiter, share in self._waiting.items() if not waiter.done()))
+        waiting = self._waiting.items()
+        self._start(sum(len(waiters) for share, waiters in waiting if len(share.held) < share.limit))
 
     def _start(self, wanted: int) -> None:
         """Have `wanted` slots that are idle or being started, but no more than `n_jobs` with the busy ones."""
@@ -150,7 +151,7 @@ class LocalPool(Pool):
 
     def _give_up(self, failed: Exception) -> None:
         """Tell all who wait that there will be no worker: none is there, none is coming."""
-        for waiter in list(self._waiting):
+        for waiter in [waiter for waiters in self._waiting.values() for waiter in waiters]:
             if not waiter.done():
                 waiter.set_exception(failed)
 

@@ -118,7 +118,7 @@ class Pool:
         self.lost: int = 0
         self.recycled: int = 0
         self._shares: dict[Share, Callable[[], None]] = {}
-        self._waiting: dict[asyncio.Future[Place], Share] = {}
+        self._waiting: dict[Share, dict[asyncio.Future[Place], None]] = {}
         self._idle = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -138,8 +138,8 @@ class Pool:
 
     @property
     def queued(self) -> int:
-        """Executions that wait for a place."""
-        return len(self._waiting)
+        """Chunks that wait for a place."""
+        return sum(map(len, self._waiting.values()))
 
     def workers(self, share: Share) -> int:
         """Workers that `share` can have."""
@@ -175,7 +175,7 @@ class Pool:
         if self.closed:
             self.refuse_if_closed()
         waiter: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
-        self._waiting[waiter] = share
+        self._waiting.setdefault(share, {})[waiter] = None
         self._grant()
         self._make_more()
         try:
@@ -185,7 +185,13 @@ class Pool:
                 self.give_back(waiter.result(), share)
             raise
         finally:
-            self._waiting.pop(waiter, None)
+            self._wait_no_more(waiter, share)
+
+    def _wait_no_more(self, waiter: asyncio.Future[Place], share: Share) -> None:
+        waiters = self._waiting.get(share, {})
+        waiters.pop(waiter, None)
+        if not waiters:
+            self._waiting.pop(share, None)
 
     def hold(self, place: Place, share: Share) -> None:
         """Note one more call of `share` in a place."""
@@ -198,7 +204,7 @@ class Pool:
         if reply is not None:
             self.healthy()
             place.seconds += reply.seconds
-            place.unclaimed[share] += 1
+            place.unclaimed[share] += share in self._shares  # nobody unpacks it for an execution that has left
             place.noted(reply)
         self.give_back(place, share, 0.0 if reply is None else reply.seconds)
 
@@ -209,6 +215,7 @@ class Pool:
             place.resume()
         share.give_back(place, seconds)
         self._grant()
+        self._make_more()  # who waits may have had no right to more while it held this one, which may be dead
 
     def settle(self, place: Place, share: Share) -> bool:
         """Note that all of a reply is safely here; tells whether the place was retired then, being worn."""
@@ -285,14 +292,14 @@ class Pool:
 
     def _grant(self) -> None:
         """Hand free places to those who wait, the most deserving first."""
-        for share in most_deserving(set(self._waiting.values())):
-            for waiter in [waiter for waiter, owner in self._waiting.items() if owner is share and not waiter.done()]:
-                place = self._free_place(share)
-                if place is None:
-                    break
-                place.steady = share.steady and (place.steady or not place.load)
-                self.hold(place, share)
-                waiter.set_result(place)
+        for share in most_deserving(set(self._waiting)):
+            while share in self._waiting and (place := self._free_place(share)) is not None:
+                waiter = next(iter(self._waiting[share]))
+                self._wait_no_more(waiter, share)
+                if not waiter.done():  # done: it was cancelled, and has not run since
+                    place.steady = share.steady and (place.steady or not place.load)
+                    self.hold(place, share)
+                    waiter.set_result(place)
 
     def _free_place(self, share: Share) -> Place | None:
         """The least loaded place that may take one more chunk of `share`, None if all are full."""
@@ -302,7 +309,8 @@ class Pool:
             place
             for place in self.places
             if place.ready and not place.worn and share.may_use(place)
-            if place.load < place.width * (room if place.steady else 1)
+            # Behind a chunk whose size is not known yet, nobody can tell how much a limited place has left.
+            if place.load < place.width * (room if place.steady and place.left is None else 1)
         ]
         return min(fitting, key=lambda place: place.load / place.width, default=None)
 

@@ -12,6 +12,13 @@ START_METHODS = os.environ.get("TEST_START_METHODS", "forkserver,spawn").split("
 # Fewer of them for a quicker run, where another run has all.
 
 
+def pytest_collection_modifyitems(config, items):
+    """Leave out spawn on uvloop: how workers start does not depend on the loop, and a spawned one takes long."""
+    both = [item for item in items if "spawn" in (name := item.nodeid.rpartition("[")[2]) and "uvloop" in name]
+    config.hook.pytest_deselected(items=both)
+    items[:] = [item for item in items if item not in both]
+
+
 @pytest.fixture(params=START_METHODS)
 def start_method(request):
     """How workers are started: the two ways that are safe under an event loop."""

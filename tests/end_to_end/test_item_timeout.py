@@ -88,6 +88,19 @@ async def test_a14_a_stopped_worker_is_replaced(executor):
     assert await executor.execute(jobs.square, range(4), item_timeout=0.3) == [0, 1, 4, 9]
 
 
+async def test_a_blocked_loop_is_no_items_fault(executor):
+    """The timer and the reply are found together, late; the workers live, and the call goes on."""
+    call = asyncio.ensure_future(executor.execute(jobs.nap, [0.02] * 40, item_timeout=0.3, return_report=True))
+    for _ in range(2):
+        await asyncio.sleep(0.1)
+        time.sleep(0.6)  # noqa: ASYNC251 - what a careless application does
+    async with asyncio.timeout(20):
+        results, report = await call
+
+    assert results == [0.02] * 40
+    assert (report.failed, executor.statistics().started) == (0, 2)
+
+
 async def test_a_late_item_can_be_tried_again(executor, tmp_path):
     """Its attempts count the late ones."""
     stall = jobs.Stall(tmp_path / "attempts", 1)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 import jobs
-from amorsize_async import HookEvent, HookManager, RetryPolicy, execute_async, stream_async
+from amorsize_async import AsyncExecutor, HookEvent, HookManager, RetryPolicy, execute_async, stream_async
 from amorsize_async.errors import WorkerCrashedError
 
 QUICK = RetryPolicy(attempts=3, wait_initial=0.01, wait_jitter=0.0)
@@ -133,3 +133,35 @@ async def test_a_policy_that_raises_ends_the_call(executor, tmp_path):
 
     with pytest.raises(LookupError, match="no such rule"):
         await executor.execute(jobs.fail_until, failing(tmp_path, 1), retry=RetryPolicy(on=broken))
+
+
+async def test_retries_and_short_lived_workers_lose_nothing(tmp_path):
+    """Who feeds and who tries again share the items that a worker has left."""
+    items = failing(tmp_path, *[1, 0, 0] * 100)
+    async with AsyncExecutor(2, max_items_per_worker=10) as executor:
+        results = await executor.execute(jobs.fail_until, items, retry=QUICK)
+        async with executor.stream(jobs.identity, range(300), ordered=False, buffersize=50) as stream:
+            streamed = [value async for value in stream]
+
+    assert results == [2, 1, 1] * 100
+    assert sorted(streamed) == list(range(300))
+
+
+async def test_many_items_that_fail_apart_do_not_hold_the_loop(executor):
+    """Each is a chunk of its own the second time."""
+    lag, stop = 0.0, asyncio.Event()
+
+    async def tick():
+        nonlocal lag
+        while not stop.is_set():
+            began = time.perf_counter()
+            await asyncio.sleep(0.001)
+            lag = max(lag, time.perf_counter() - began)
+
+    ticker = asyncio.ensure_future(tick())
+    policy = RetryPolicy(attempts=2, wait_initial=0.0, wait_jitter=0.0)
+    await executor.execute(jobs.raise_for_odd, range(2000), chunksize=2000, retry=policy, return_exceptions=True)
+    stop.set()
+    await ticker
+
+    assert lag < 0.5

@@ -133,12 +133,12 @@ async def test_globals_of_main_are_one_for_all_its_functions():
     """What an initializer sets, functions see; what changes in the parent, follows; what a function sets, stays."""
     space = sys.modules["__main__"].__dict__
     code = """
-model, factor = None, 2
-def load(): global model; model = 10
+model, factor, cache = None, 2, {}
+def load(): global model; model = 10; cache["loaded"] = True
 def work(x): return x * model * factor
-def probe(x): return model
+def probe(x): return model, cache
 """
-    names = ("load", "work", "probe", "model", "factor")
+    names = ("load", "work", "probe", "model", "factor", "cache")
     before = {name: space[name] for name in names if name in space}
     exec(code, space)
     try:
@@ -146,7 +146,7 @@ def probe(x): return model
             assert await executor.execute(space["work"], [1]) == [20]
             space["factor"] = 3
             assert await executor.execute(space["work"], [1]) == [30]
-            assert await executor.execute(space["probe"], [1]) == [10]
+            assert await executor.execute(space["probe"], [1]) == [(10, {"loaded": True})]
     finally:
         for name in names:
             del space[name]

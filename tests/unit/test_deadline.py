@@ -58,8 +58,8 @@ class Blows:
     def __init__(self):
         self.fell = asyncio.Event()
 
-    def deadline(self, words, *, stuck=False):
-        return Deadline(words, 1, 0.01, is_async=False, end=self.fell.set, stuck=lambda: stuck)
+    def deadline(self, words, *, stuck=False, done=False):
+        return Deadline(words, 1, 0.01, is_async=False, done=lambda: done, end=self.fell.set, stuck=lambda: stuck)
 
 
 async def test_the_worker_is_ended_when_the_time_is_over():
@@ -86,6 +86,15 @@ async def test_a_chunk_that_has_ended_is_watched_no_more():
     """However late it was."""
     blows = Blows()
     blows.deadline(cell(started=0.0)).cancel()
+    await asyncio.sleep(0.05)
+
+    assert not blows.fell.is_set()
+
+
+async def test_a_reply_that_is_here_ends_the_watch():
+    """A loop that was blocked finds the timer and the reply at once."""
+    blows = Blows()
+    blows.deadline(cell(started=0.0), done=True)
     await asyncio.sleep(0.05)
 
     assert not blows.fell.is_set()
