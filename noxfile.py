@@ -60,8 +60,8 @@ def typing(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests against the installed package, on each Python that is found; arguments go to pytest.
 
-    The oldest Python's run takes all start methods and is measured for `coverage` on the way, unless it is only a part
-    of the tests; the others' take the default one.
+    The oldest Python's run takes all start methods and both loops, and is measured for `coverage` on the way, unless it
+    is only a part of the tests; the others take the default start method and one loop, in turn.
     """
     install_groups(session, "tests")
     session.install(".")
@@ -71,7 +71,8 @@ def tests(session: nox.Session) -> None:
         session.run("coverage", "erase")
         session.run("coverage", "run", "-m", "pytest")
     else:
-        session.run("pytest", env={"TEST_START_METHODS": "forkserver"})
+        loop = ("uvloop", "asyncio")[PYTHONS.index(str(session.python)) % 2]
+        session.run("pytest", env={"TEST_START_METHODS": "forkserver", "TEST_LOOPS": loop})
 
 
 @nox.session

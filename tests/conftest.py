@@ -27,12 +27,16 @@ hypothesis.settings.register_profile("default", deadline=None, print_blob=True, 
 hypothesis.settings.load_profile("default")
 
 
+LOOPS = os.environ.get("TEST_LOOPS", "asyncio,uvloop").split(",")
+# Fewer of them for a quicker run, where another run has all.
+
+
 def pytest_asyncio_loop_factories(config, item):
     """Run each async test on asyncio's loop and, where it can be installed, on uvloop's."""
     factories = {"asyncio": asyncio.new_event_loop}
     if uvloop is not None:
         factories["uvloop"] = uvloop.new_event_loop
-    return factories
+    return {name: factories[name] for name in factories if name in LOOPS} or factories
 
 
 def pytest_sessionstart(session):
