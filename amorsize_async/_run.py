@@ -133,6 +133,7 @@ class Run:
             error = exc
             raise
         finally:
+            self._source.stop()  # at once: a loop that ends cancels even the task that is to finish
             report = await finish(self._close(status, error))
         return report
 

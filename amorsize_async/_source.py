@@ -57,6 +57,9 @@ class Source(Protocol):
     def take(self, count: int) -> Sequence[Any]:
         """At most `count` of the items that are there."""
 
+    def stop(self) -> None:
+        """Have it stop reading, without waiting until it has."""
+
     async def aclose(self) -> None:
         """Stop reading and close the iterator."""
 
@@ -99,6 +102,9 @@ class SlicedSource:
         piece = self._data[self.taken : self.taken + count]
         self.taken += len(piece)
         return piece
+
+    def stop(self) -> None:
+        return None
 
     async def aclose(self) -> None:
         return None
@@ -235,11 +241,15 @@ class ThreadSource(_Buffered):
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(event.set)
 
-    async def aclose(self) -> None:
-        """Stop the thread. One that is stuck in the iterator is left behind: it ends when that returns."""
+    def stop(self) -> None:
+        """See `Source`."""
         with self._room:
             self._closed = True
             self._room.notify()
+
+    async def aclose(self) -> None:
+        """Stop the thread. One that is stuck in the iterator is left behind: it ends when that returns."""
+        self.stop()
         if self._thread.ident is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_SECONDS):
@@ -303,11 +313,16 @@ class AsyncSource(_Buffered):
                 self._room.clear()
                 await self._room.wait()
 
+    def stop(self) -> None:
+        """See `Source`. Once: a second cancellation would break off the iterable's own clean-up."""
+        if self._task is not None and not self._closing:
+            self._task.cancel()
+        self._closing = True
+
     async def aclose(self) -> None:
         """Cancel the reading task and wait until it has closed the iterator; one that does not obey is left behind."""
-        self._closing = True
+        self.stop()
         if self._task is not None:
-            self._task.cancel()
             _, stuck = await asyncio.wait([self._task], timeout=CLOSE_SECONDS)
             if stuck:
                 _logger.warning("an async iterable of input did not end within %s s of its cancellation", CLOSE_SECONDS)

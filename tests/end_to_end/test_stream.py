@@ -195,3 +195,18 @@ async def test_a_hundred_thousand_results_stream_through(executor):
         total += value
 
     assert total == sum(range(100_000))
+
+
+@pytest.mark.parametrize("turns", range(12))
+def test_a_loop_that_ends_in_mid_stream_stops_the_input(turns):
+    """Its end cancels even the clean-up; the thread that reads the input ends all the same."""
+
+    async def leave():
+        stream = stream_async(jobs.square, itertools.count(), executor="thread", buffersize=50)
+        async for _ in stream:
+            break
+        asyncio.get_running_loop().call_soon(stream._task.cancel)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    asyncio.run(leave())
