@@ -393,3 +393,12 @@ def raise_for_odd(number):
     if number % 2:
         raise ValueError(number)
     return number
+
+
+def inner_threads(item):
+    """Tell how many threads each numerical library that is loaded here may use."""
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return tuple({library["num_threads"] for library in threadpool_info()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import signal
 import sys
@@ -151,3 +152,13 @@ def probe(x): return model, cache
         for name in names:
             del space[name]
         space.update(before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+async def test_i8_libraries_that_were_loaded_before_a_fork_are_limited_too():
+    """They no longer read their variables: threadpoolctl tells them."""
+    pytest.importorskip("threadpoolctl")
+    importlib.import_module("numpy")
+    async with AsyncExecutor(1, start_method="fork", inner_threads=1) as executor:
+        assert set(await executor.execute(jobs.inner_threads, [0])) <= {(), (1,)}
