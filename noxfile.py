@@ -60,19 +60,21 @@ def typing(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests against the installed package, on each Python that is found; arguments go to pytest.
 
-    The oldest Python's run takes all start methods and both loops, and is measured for `coverage` on the way, unless it
-    is only a part of the tests; the others take the default start method and one loop, in turn.
+    The oldest Python's run takes all start methods and both loops; the others take the default start method and one
+    loop, in turn. The newest one's is measured for `coverage` on the way, unless it is only a part of the tests.
     """
     install_groups(session, "tests")
     session.install(".")
     if session.posargs:
         session.run("pytest", *session.posargs)
-    elif session.python == PYTHONS[0]:
+        return
+    number = PYTHONS.index(str(session.python))
+    few = {"TEST_START_METHODS": "forkserver", "TEST_LOOPS": ("uvloop", "asyncio")[number % 2]} if number else {}
+    if session.python == PYTHONS[-1]:
         session.run("coverage", "erase")
-        session.run("coverage", "run", "-m", "pytest")
+        session.run("coverage", "run", "-m", "pytest", env=few)
     else:
-        loop = ("uvloop", "asyncio")[PYTHONS.index(str(session.python)) % 2]
-        session.run("pytest", env={"TEST_START_METHODS": "forkserver", "TEST_LOOPS": loop})
+        session.run("pytest", env=few)
 
 
 @nox.session
