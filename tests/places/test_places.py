@@ -10,6 +10,7 @@ import textwrap
 import time
 import zipapp
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -707,3 +708,43 @@ def test_a_program_out_of_descriptors_makes_do_and_recovers(tmp_path, warm, answ
     done = script(tmp_path, DESCRIPTORS.format(warm=warm))
 
     assert done.clean == (f"{answer}\n[4]\n", "", 0)
+
+
+GREEDY = """
+import asyncio
+from amorsize_async import AsyncExecutor
+
+def eat(mebibytes):
+    return len(bytes(mebibytes << 20).replace(b"\\0", b"x", 10**9)) >> 20
+
+async def main():
+    async with AsyncExecutor(2) as executor:
+        results = await executor.execute(eat, [1, 2, 400, 3, 4], return_exceptions=True)
+        print(*[result if isinstance(result, int) else f"({result.index}: {result})" for result in results])
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def memory_group():
+    """A cgroup of version 1 with 150 MiB of memory; skips where we may not make one."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        own = next((line.split(":")[2] for line in lines if ":memory:" in line), "/")
+        group = Path("/sys/fs/cgroup/memory") / own.lstrip("/") / f"test-{os.getpid()}"
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(150 << 20))
+    except OSError:
+        pytest.skip("a memory limit needs root, and a writable cgroup of version 1")
+    yield group
+    group.rmdir()
+
+
+def test_an_item_that_eats_all_memory_is_told_so(tmp_path, memory_group):
+    """The kernel kills its worker: the error says why, and names the item; the others are right (A5)."""
+    done = script(tmp_path, GREEDY, under=("sh", "-c", f'echo $$ > {memory_group}/cgroup.procs && exec "$@"', "sh"))
+
+    assert done.out.startswith("1 2 (2: a worker (pid ")
+    assert "out of memory: the oom_kill counter of the cgroup with a limit of 150 MiB rose" in done.out
+    assert done.out.endswith(" 3 4\n")
