@@ -56,7 +56,7 @@ DEEPEST = 5
 class ExecutorStatistics:
     """An executor at one moment.
 
-    n_jobs: workers it may have. workers: pids of those that are there. busy: workers that have a chunk. queued: calls
+    n_jobs: workers it may have. workers: pids of those that are there. busy: workers that have a chunk. queued: chunks
     that wait for a worker. chunks: chunks in workers now. started, lost, recycled: workers that were started, died, and
     were replaced as worn so far. closed: whether it takes no more calls.
     """
