@@ -129,7 +129,7 @@ class Run:
         except asyncio.CancelledError:
             status = "cancelled"
             raise
-        except BaseException as exc:
+        except BaseException as exc:  # only noted, for POST_EXECUTE
             error = exc
             raise
         finally:

@@ -146,7 +146,7 @@ class AsyncExecutor:
         pool = await self._open()
         try:
             await pool.start_all()
-        except BaseException:
+        except BaseException:  # a cancellation, too: no worker may outlive a start that failed
             await self.aclose(drain=0.0)
             raise
         return self
@@ -396,7 +396,7 @@ def _travelling_initializer(initializer: Callable[..., object] | None, initargs:
         return _payload.dumps((initializer, initargs))
     except RuntimeError:  # "... should only be shared between processes through inheritance"
         return _payload.dumps(initializer), initargs
-    except Exception as exc:
+    except Exception as exc:  # pickling is user code, and may raise anything
         raise _payload.unpicklable("function", (initializer, initargs), exc, where="the initializer") from exc
 
 

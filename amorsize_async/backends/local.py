@@ -128,7 +128,7 @@ class LocalPool(Pool):
         except asyncio.CancelledError:
             self._bury(slot)
             raise
-        except Exception as exc:
+        except Exception as exc:  # whatever it is, it is counted and goes on to who waits
             self._starts.failed += 1
             self._starts.error = str(exc)
             raise
