@@ -8,14 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from . import _payload
+from ._arena import Arena, Arenas, stowed
 from ._chunking import ChunkSizer, CostMemory
 from ._configured_hooks import configured_hooks
-from ._payload import PackedFunction
+from ._parts import give_way
+from ._payload import Bundle, PackedFunction
 from ._pickling import MAIN_MODULES
 from ._results import Collector, Outlet, ResultStream, Sink
 from ._run import Run, RunOptions
@@ -175,8 +177,9 @@ def open_stream(
 
 
 async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) -> Report:
+    home: Arena | None = None
     try:
-        function = await _packed(call.fn, pickled=engine.pool.pickles)
+        function, home = await _packed(call.fn, engine.pool)
         if call.item_timeout is not None and not (engine.pool.kills or function.is_async):
             raise ValueError(
                 f"item_timeout={call.item_timeout}, but nobody can end an item that runs in a {engine.pool.name}; "
@@ -186,17 +189,36 @@ async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) ->
         try:
             return await run.drive()
         finally:
-            engine.costs.remember(function.digest, run.sizer.costs)
+            engine.costs.remember(function.cost_key, run.sizer.costs)
     finally:
+        if home is not None:
+            home.close()
         if engine.close is not None:
             await engine.close()
 
 
-async def _packed(fn: Callable[..., Any], *, pickled: bool) -> PackedFunction:
-    """Pickle the function: on the loop if that is a name to look up, in a thread if it may hold anything."""
-    if not pickled or _is_a_name(fn):
-        return _payload.pack_function(fn, pickled=pickled)
-    return await in_thread(lambda: _payload.pack_function(fn))
+async def _packed(fn: Callable[..., Any], pool: Pool) -> tuple[PackedFunction, Arena | None]:
+    """Pickle the function: on the loop if that is a name to look up, in a thread if it may hold anything.
+
+    What is large in it lies in an arena of its own then, which is to be closed when nobody needs it any more.
+    """
+    if not pool.pickles or _is_a_name(fn):
+        return _payload.pack_function(fn, pickled=pool.pickles), None
+    return await in_thread(lambda: _packed_beside(fn, pool.arenas))
+
+
+def _packed_beside(fn: Callable[..., Any], arenas: Arenas | None) -> tuple[PackedFunction, Arena | None]:
+    function = _payload.pack_function(fn, out_of_band=arenas is not None and not arenas.refused, watch=give_way)
+    arena: Arena | None = None
+    if arenas is None or isinstance(function.pickled, bytes):
+        return function, arena
+    try:
+        arena = Arena()
+        bundle = stowed(function.pickled, arena.descriptor)
+    except OSError as exc:
+        arenas.refuse(str(exc))
+        return _payload.pack_function(fn, watch=give_way), None
+    return replace(function, pickled=cast(Bundle, bundle), home=arena.address), arena
 
 
 def _is_a_name(fn: Callable[..., Any]) -> bool:
@@ -212,7 +234,7 @@ def _run(engine: Engine, call: Call, function: PackedFunction, sink: Sink, most:
         workers,
         chunksize=call.chunksize,
         most=most,
-        costs=engine.costs.recall(function.digest),
+        costs=engine.costs.recall(function.cost_key),
         is_async=function.is_async,
     )
     options = RunOptions(

@@ -37,6 +37,11 @@ class Flight:
         if self.deadline is not None:
             self.deadline.cancel()
 
+    def drop(self) -> None:
+        """Let go of the arena: nobody will read from it any more."""
+        if self.job.arena is not None:
+            self.job.arena.close()
+
     @property
     def ended_by_us(self) -> bool:
         """Whether its worker was ended because an item took too long."""

@@ -1,12 +1,13 @@
 """How items, results and functions cross: pickled by us, so that sizes are known and a bad item stays alone.
 
 A list of objects travels as a parcel: one pickle of the whole list where that is safe, a list of one pickle each where
-it is not. Nothing here knows an event loop.
+it is not. A large pickle is a bundle, with its large buffers beside it. Nothing here knows an event loop.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,16 +15,21 @@ from functools import partial
 from typing import Any
 
 from ._culprit import unpicklable
-from ._pickling import PROTOCOL, dumps, dumps_and_tell, loads
+from ._parts import GentleReader, TooLarge, Watch
+from ._pickling import PROTOCOL, Pickled, dumps, loads, pickled
 
 __all__ = (
     "Applied",
     "AppliedAsync",
+    "Bundle",
     "PackedFunction",
+    "Packing",
     "Parcel",
     "dumps",
+    "has_bundles",
     "is_coroutine_function",
     "load_parcel",
+    "load_pickle",
     "loads",
     "pack_function",
     "pack_items",
@@ -32,45 +38,104 @@ __all__ = (
     "unpicklable",
 )
 
-Parcel = bytes | list[bytes]
+DIGEST_BYTES = 16
+
+LARGE_PICKLE = 1 << 16
+# Bytes from which a pickle is a bundle: what a pipe takes at once.
 
 
-def pack_items(items: Sequence[Any], *, singly: bool = False) -> tuple[Parcel, dict[int, BaseException]]:
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A large pickle on its way.
+
+    stream: its bytes, in parts that belong one after the other. buffers: what belongs beside it (PEP 574), in order.
+    Each part or buffer is something with the buffer protocol here, and says where it lies while it is in an arena.
+    """
+
+    stream: tuple[Any, ...]
+    buffers: tuple[Any, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of it all."""
+        return sum(map(_length, self.stream)) + sum(map(_length, self.buffers))
+
+
+Parcel = bytes | Bundle | list[bytes | Bundle]
+
+
+def _length(piece: Any) -> int:
+    raw = piece.raw() if isinstance(piece, pickle.PickleBuffer) else piece
+    return raw.nbytes if isinstance(raw, memoryview) else len(raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How to pickle: singly: one pickle for each item, so that the good ones arrive when one does not unpickle.
+
+    out_of_band: whether bundles can travel. watch: told of each part that is written, see `_parts`; what it raises
+    ends the packing if it is TooLarge. homewards: see `_pickling`.
+    """
+
+    singly: bool = False
+    out_of_band: bool = False
+    watch: Watch | None = None
+    homewards: bool = False
+
+    def packed(self, obj: Any) -> tuple[bytes | Bundle, bool]:
+        """The pickle of one object, and whether it names any class."""
+        done = pickled(obj, homewards=self.homewards, out_of_band=self.out_of_band, watch=self.watch)
+        return _bundled(done, out_of_band=self.out_of_band), done.saw_classes
+
+
+def _bundled(done: Pickled, *, out_of_band: bool) -> bytes | Bundle:
+    if out_of_band and (done.buffers or done.stream.size >= LARGE_PICKLE):
+        return Bundle(tuple(done.stream.parts), tuple(done.buffers))
+    return done.stream.joined()
+
+
+def pack_items(items: Sequence[Any], how: Packing = Packing()) -> tuple[Parcel, dict[int, BaseException]]:
     """Pickle a list of items.
 
-    `singly=True` asks for one pickle per item, so that the other side can unpickle the good ones when one is bad.
-    Returns the parcel and the failures, offset to exception; a failed item is replaced by None in the parcel.
+    Returns the parcel and the failures, offset to exception; a failed item is replaced by None in the parcel. Raises
+    TooLarge where the watch does.
     """
-    if not singly:
+    if not how.singly:
         try:
-            return dumps_and_tell(items)[0], {}
+            return how.packed(items)[0], {}
+        except TooLarge:
+            raise
         except BaseException:  # noqa: BLE001, S110 - even a SystemExit of a `__reduce__` is that item's failure only
             pass
-    return _pack_singly(items)
+    return _pack_singly(items, how)
 
 
 def pack_values(
-    values: list[Any], *, whole_up_to: int, homewards: bool = True
+    values: list[Any], *, whole_up_to: int, out_of_band: bool = False, homewards: bool = True
 ) -> tuple[Parcel, dict[int, BaseException], bool]:
     """Pickle results; gives the parcel, the failures as `pack_items`, and whether the parcel is sure to unpickle.
 
     Plain built-ins travel whole, and are sure to arrive. What names classes may fail on arrival: it travels whole up to
     so many bytes, if the receiver can ask for it again (0: it cannot), and else one by one. homewards: see `_Pickler`.
     """
+    how = Packing(out_of_band=out_of_band, homewards=homewards)
     try:
-        whole, saw_classes = dumps_and_tell(values, homewards=homewards)
+        whole, saw_classes = how.packed(values)
     except BaseException:  # noqa: BLE001 - as in pack_items: found again, and reported, item by item
-        return (*_pack_singly(values, homewards=homewards), True)
-    if saw_classes and len(whole) > whole_up_to:
-        return (*_pack_singly(values, homewards=homewards), True)
+        return (*_pack_singly(values, how), True)
+    if saw_classes and parcel_size(whole) > whole_up_to:
+        return (*_pack_singly(values, how), True)
     return whole, {}, not saw_classes
 
 
-def _pack_singly(items: Sequence[Any], *, homewards: bool = False) -> tuple[list[bytes], dict[int, BaseException]]:
-    parcel, failures = [], {}
+def _pack_singly(items: Sequence[Any], how: Packing) -> tuple[list[bytes | Bundle], dict[int, BaseException]]:
+    parcel: list[bytes | Bundle] = []
+    failures: dict[int, BaseException] = {}
     for offset, item in enumerate(items):
         try:
-            parcel.append(dumps_and_tell(item, homewards=homewards)[0])
+            parcel.append(how.packed(item)[0])
+        except TooLarge:
+            raise
         except BaseException as exc:  # noqa: BLE001 - as in pack_items
             parcel.append(_NONE)
             failures[offset] = exc
@@ -80,56 +145,90 @@ def _pack_singly(items: Sequence[Any], *, homewards: bool = False) -> tuple[list
 _NONE = pickle.dumps(None, PROTOCOL)
 
 
-def load_parcel(parcel: Parcel) -> tuple[Any, dict[int, BaseException]]:
+def load_parcel(parcel: Parcel, *, gently: bool = False) -> tuple[Any, dict[int, BaseException]]:
     """Unpickle a parcel: the items, None where one failed, and the failures, offset to exception.
 
-    Raises what unpickling raises if the parcel is whole: then nothing can be said about single items.
+    Raises what unpickling raises if the parcel is whole: then nothing can be said about single items. gently: let other
+    threads run meanwhile.
     """
-    if isinstance(parcel, bytes):
-        return loads(parcel), {}
+    if not isinstance(parcel, list):
+        return load_pickle(parcel, gently=gently), {}
     items, failures = [], {}
-    for offset, pickled in enumerate(parcel):
+    for offset, each in enumerate(parcel):
         try:
-            items.append(loads(pickled))
+            items.append(load_pickle(each, gently=gently))
         except BaseException as exc:  # noqa: BLE001 - user code (`__setstate__`) may raise anything
             items.append(None)
             failures[offset] = exc
     return items, failures
 
 
+def load_pickle(each: bytes | Bundle, *, gently: bool = False) -> Any:
+    """Unpickle one pickle."""
+    if isinstance(each, bytes):
+        return loads(each)
+    stream = each.stream[0] if len(each.stream) == 1 else b"".join(each.stream)
+    if not gently:
+        return loads(stream, buffers=each.buffers)
+    return pickle.Unpickler(GentleReader(stream), buffers=each.buffers).load()
+
+
+def has_bundles(parcel: Parcel) -> bool:
+    """Whether anything in a parcel is large."""
+    if isinstance(parcel, list):
+        return any(map(has_bundles, parcel))
+    return isinstance(parcel, Bundle)
+
+
 def parcel_size(parcel: Parcel) -> int:
     """Bytes of a parcel."""
-    return len(parcel) if isinstance(parcel, bytes) else sum(map(len, parcel))
+    if isinstance(parcel, list):
+        return sum(map(parcel_size, parcel))
+    return parcel.size if isinstance(parcel, Bundle) else len(parcel)
 
 
 @dataclass(frozen=True, slots=True)
 class PackedFunction:
     """A function on its way to the workers.
 
-    name: what messages call it. digest: names it in a worker's cache. pickled: its pickle. is_async: whether calling
-    it gives a coroutine. function: the function itself, for backends that share our memory.
+    name: what messages call it. digest: names it in a worker's cache. cost_key: names it among the costs of earlier
+    runs. pickled: its pickle. is_async: whether calling it gives a coroutine. function: the function itself, for
+    backends that share our memory. home: the address of the arena that its bundle lies in, None if it is in band.
     """
 
     name: str
     digest: bytes
-    pickled: bytes
+    cost_key: bytes
+    pickled: bytes | Bundle
     is_async: bool
     function: Callable[..., Any]
+    home: Any = None
 
 
-def pack_function(fn: Callable[..., Any], *, pickled: bool = True) -> PackedFunction:
+def pack_function(
+    fn: Callable[..., Any], *, pickled: bool = True, out_of_band: bool = False, watch: Watch | None = None
+) -> PackedFunction:
     """Pickle a function once for all its chunks; `pickled=False` where the workers share our memory.
 
+    What it holds beside its pickle is not looked through to give it a digest: that would take longer than sending it.
     Raises UnpicklableError, which names the attribute that fails.
     """
-    data = b""
+    data: bytes | Bundle = b""
     if pickled:
         try:
-            data = dumps(fn)
+            data = Packing(out_of_band=out_of_band, watch=watch).packed(fn)[0]
         except Exception as exc:
             raise unpicklable("function", fn, exc) from exc
-    digest = hashlib.blake2b(data, digest_size=16).digest()
-    return PackedFunction(function_name(fn), digest, data, is_coroutine_function(fn), fn)
+    key = _digest(data)
+    digest = os.urandom(DIGEST_BYTES) if isinstance(data, Bundle) and data.buffers else key
+    return PackedFunction(function_name(fn), digest, key, data, is_coroutine_function(fn), fn)
+
+
+def _digest(data: bytes | Bundle) -> bytes:
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for part in data.stream if isinstance(data, Bundle) else (data,):
+        digest.update(part)
+    return digest.digest()
 
 
 def function_name(fn: Callable[..., Any]) -> str:

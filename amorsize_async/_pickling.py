@@ -10,14 +10,16 @@ import os
 import pickle
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
 from itertools import count
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-__all__ = ("MAIN_MODULES", "PROTOCOL", "dumps", "dumps_and_tell", "loads")
+from ._parts import Parts, TooLarge, Watch
+
+__all__ = ("MAIN_MODULES", "PROTOCOL", "Pickled", "dumps", "loads", "pickled")
 
 PROTOCOL = 5
 # The newest protocol that every supported Python writes and reads.
@@ -39,6 +41,39 @@ _next_number = count(1)
 # Classes that travelled by value: what this process sent, by number, and what it received, with the sender's number.
 
 
+OWN_BUFFER = 1 << 14
+# Bytes from which a buffer travels beside the pickle, where it can: below, one more piece costs more than a copy.
+
+VIEW_FORMATS = frozenset("cbB?hHiIlLqQnNfd")
+# What `memoryview.cast` can give; a view of records does not travel.
+
+SAFE_PACKAGES = ("numpy",)
+# What runs no code of the user's when it is unpickled: its objects are taken for as sure to arrive as built-ins.
+
+
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """One pickle: its bytes in parts, the buffers that travel beside it, and whether it names any class."""
+
+    stream: Parts
+    buffers: list[pickle.PickleBuffer]
+    saw_classes: bool
+
+
+class _Beside:
+    """Keeps the large buffers of a pickle out of it (PEP 574)."""
+
+    def __init__(self) -> None:
+        self.buffers: list[pickle.PickleBuffer] = []
+
+    def __call__(self, buffer: pickle.PickleBuffer) -> bool:
+        """Called by a pickler for each buffer: whether it shall go in band."""
+        if buffer.raw().nbytes < OWN_BUFFER:
+            return True
+        self.buffers.append(buffer)
+        return False
+
+
 class _Pickler(pickle.Pickler):
     """Plain pickle that notes whether anything but built-ins came by, and handles what cannot be imported elsewhere.
 
@@ -46,14 +81,16 @@ class _Pickler(pickle.Pickler):
     did not come from there, has to travel by value.
     """
 
-    def __init__(self, file: BytesIO, *, homewards: bool) -> None:
-        super().__init__(file, PROTOCOL)
+    def __init__(self, file: Parts, *, homewards: bool, beside: _Beside | None) -> None:
+        super().__init__(file, PROTOCOL, buffer_callback=beside)
         self.saw_classes = False
         self._homewards = homewards
 
     def reducer_override(self, obj: Any) -> Any:
         """Called by pickle for everything but the built-in types."""
-        self.saw_classes = True
+        if type(obj) is memoryview:
+            return _reduced_view(obj)
+        self.saw_classes = self.saw_classes or not _is_safe(obj)
         if self._homewards and isinstance(obj, type) and obj in _received:
             return _sent_class, (_received[obj],)
         if isinstance(obj, type | FunctionType | _CachedFunction) and obj.__module__ in MAIN_MODULES:
@@ -61,7 +98,31 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def _dumps_by_value(obj: Any, *, shared: bool = True) -> bytes:
+def _is_safe(obj: Any) -> bool:
+    """Whether unpickling `obj` (what it holds aside) runs none of the user's code."""
+    kind = obj if isinstance(obj, type | FunctionType | BuiltinFunctionType) else type(obj)
+    return (kind.__module__ or "").partition(".")[0] in SAFE_PACKAGES
+
+
+def _reduced_view(view: memoryview[Any]) -> Any:
+    """How a view travels: as a buffer, so that it is writable over there if it is so here."""
+    if view.format not in VIEW_FORMATS:
+        return NotImplemented
+    if view.c_contiguous:
+        return _view, (pickle.PickleBuffer(view), view.format, view.shape)
+    data = view.tobytes()
+    return _view, (data if view.readonly else bytearray(data), view.format, view.shape)
+
+
+def _view(buffer: Any, code: Any, shape: tuple[int, ...]) -> memoryview[Any]:
+    """The other end of `_reduced_view`."""
+    flat: memoryview[Any] = memoryview(buffer)
+    if 0 in shape or (code, len(shape)) == (flat.format, flat.ndim):
+        return flat  # `cast` refuses what is empty
+    return flat.cast("B").cast(code) if len(shape) == 1 else flat.cast("B").cast(code, shape)
+
+
+def _pickled_by_value(obj: Any, *, shared: bool, beside: _Beside | None, watch: Watch | None) -> Parts:
     """Pickle with cloudpickle; classes are numbered on the way, so that their instances come home as instances of them.
 
     shared: whether the functions of `__main__` share its globals over there, too; see `_spaces`.
@@ -72,11 +133,13 @@ def _dumps_by_value(obj: Any, *, shared: bool = True) -> bytes:
     import cloudpickle
 
     class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
-        def __init__(self, file: BytesIO) -> None:
-            super().__init__(file, protocol=PROTOCOL)
+        def __init__(self, file: Parts) -> None:
+            super().__init__(file, protocol=PROTOCOL, buffer_callback=beside)
             self._visited: set[type] = set()
 
         def reducer_override(self, obj: Any) -> Any:
+            if type(obj) is memoryview:
+                return _reduced_view(obj)
             if isinstance(obj, _CachedFunction) and obj.__module__ in MAIN_MODULES:
                 parameters = obj.cache_parameters()
                 return _cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
@@ -88,9 +151,9 @@ def _dumps_by_value(obj: Any, *, shared: bool = True) -> bytes:
 
     if "__mp_main__" in sys.modules:  # cloudpickle would take it for a module that can be imported
         cloudpickle.register_pickle_by_value(sys.modules["__mp_main__"])
-    buffer = BytesIO()
-    ByValue(buffer).dump(obj)
-    return buffer.getvalue()
+    stream = Parts(watch)
+    ByValue(stream).dump(obj)
+    return stream
 
 
 _spaces: dict[tuple[int, int], tuple[dict[str, Any], dict[str, bytes | None]]] = {}
@@ -180,15 +243,23 @@ def _sent_class(number: int) -> type:
 
 def dumps(obj: Any) -> bytes:
     """Pickle `obj`: by reference what can be imported elsewhere, by value (cloudpickle) what cannot."""
-    return dumps_and_tell(obj)[0]
+    return pickled(obj).stream.joined()
 
 
-def dumps_and_tell(obj: Any, *, homewards: bool = False) -> tuple[bytes, bool]:
-    """Pickle `obj`, and tell whether its pickle names any class: then unpickling runs code, which may fail."""
-    buffer = BytesIO()
-    pickler = _Pickler(buffer, homewards=homewards)
+def pickled(obj: Any, *, homewards: bool = False, out_of_band: bool = False, watch: Watch | None = None) -> Pickled:
+    """Pickle `obj`, and tell whether its pickle names any class: then unpickling runs code, which may fail.
+
+    out_of_band: large buffers travel beside the pickle. watch: told of each part that is written; what it raises ends
+    it.
+    """
+    stream, beside = Parts(watch), _Beside() if out_of_band else None
+    pickler = _Pickler(stream, homewards=homewards, beside=beside)
     try:
         pickler.dump(obj)
+    except TooLarge:
+        raise
     except Exception:  # noqa: BLE001 - whatever plain pickle refuses is cloudpickle's to try; it raises the real error
-        return _dumps_by_value(obj, shared=not homewards), True
-    return buffer.getvalue(), pickler.saw_classes
+        beside = _Beside() if out_of_band else None
+        stream = _pickled_by_value(obj, shared=not homewards, beside=beside, watch=watch)
+        return Pickled(stream, beside.buffers if beside else [], saw_classes=True)
+    return Pickled(stream, beside.buffers if beside else [], pickler.saw_classes)

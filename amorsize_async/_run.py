@@ -33,8 +33,9 @@ from ._retries import second_chances
 from ._shielding import finish
 from ._source import Source
 from ._stopwatch import Stopwatch
-from ._wire import Batch, Job, Loaded, failed_items, foreign_error, job_for, load_values, verdict
-from ._worker import ChunkReply, send_singly
+from ._transport import Transport
+from ._wire import Batch, Job, Loaded, Terms, failed_items, foreign_error, load_values, verdict
+from ._worker import ChunkReply, forget, send_singly
 from .backends import Place, Pool
 from .errors import AmorsizeError, ExecutorClosedError, RemoteError
 from .events import Status
@@ -46,7 +47,9 @@ __all__ = ("Run", "RunOptions")
 
 FLUSH_SECONDS = 5.0
 FLUSH_SECONDS_CANCELLED = 1.0
-# How long the end of a run waits for hooks that are behind.
+FORGET_SECONDS = 0.5
+# How long the end of a run waits for hooks that are behind, and for workers that are to drop its function: that takes
+# half a millisecond, but they may be busy with another run.
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ class Run:
         )
         self._books = Books(self._tally, sink, sizer, tolerant=options.return_exceptions)
         casualties = Casualties(options.max_item_deaths, self._share.limit)
+        self._transport = Transport(function, pool, sizer)
         self._judge = Judge(casualties, options.retry, options.item_timeout)
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -173,9 +177,11 @@ class Run:
         for place in await self._pool.abandon(flights, self._options.cancel_grace):
             if place.pid is not None:
                 self._narrator.worker_gone(place.pid, "killed")
+        for flight in self._flights:
+            flight.drop()
+        await self._forgotten()
         self._pool.leave(self._share)
-        if self._pool.shortage:
-            self._tally.warnings.append(self._pool.shortage)
+        self._tally.warnings += self._pool.complaints
         await self._source.aclose()
         if status == "ok":
             self._tally.total = self._tally.completed
@@ -190,6 +196,19 @@ class Run:
         self._narrator.end(report, status, error)
         await self._narrator.bus.aclose(bound=FLUSH_SECONDS_CANCELLED if status == "cancelled" else FLUSH_SECONDS)
         return report
+
+    async def _forgotten(self) -> None:
+        """Have the workers drop a function that maps memory of ours, and wait for those that are not busy."""
+        if self.function.home is None:
+            return
+        calls = []
+        for place in self._pool.places:
+            if place.ready and self.function.digest in place.known:
+                place.known.discard(self.function.digest)
+                self._pool.hold(place, self._share)
+                calls.append(self._called(place, forget, self.function.digest))
+        if calls:
+            await asyncio.wait(calls, timeout=FORGET_SECONDS)
 
     # ── out: items become chunks ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -247,10 +266,24 @@ class Run:
         self._tally.sent(self._narrator.elapsed)
         if place.pid is not None:
             self._narrator.worker_seen(place.pid)
-        flight = self._launched(batch, place)
-        self._in_group(self._await_reply(flight))
+        watch = Stopwatch()
+        terms = self._terms(place)
+        job = self._transport.packed_now(batch, terms)
+        if job is not None:
+            self._in_group(self._await_reply(self._launched(batch, place, terms, job, watch)))
+        elif not self._in_group(self._send_beside(batch, place, terms, watch)):
+            self._pool.give_back(place, self._share)
 
-    def _in_group(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _send_beside(self, batch: Batch, place: Place, terms: Terms, watch: Stopwatch) -> None:
+        """Send a batch that would hold the loop, once a thread has packed it."""
+        try:
+            job = await self._transport.packed_beside(batch, terms)
+        except BaseException:
+            self._pool.give_back(place, self._share)
+            raise
+        await self._await_reply(self._launched(batch, place, terms, job, watch))
+
+    def _in_group(self, work: Coroutine[Any, Any, None]) -> bool:
         """Run `work` as a task of the group; when that is ending already, what it would do is not wanted any more."""
         try:
             if self._group is None:
@@ -260,6 +293,8 @@ class Run:
             task.add_done_callback(self._tasks.discard)
         except RuntimeError:
             work.close()
+            return False
+        return True
 
     async def _send_again(self, batch: Batch, *, split: bool = False) -> None:
         """Send items that were not run: their worker died or had no more time, or needs them in another form.
@@ -281,24 +316,22 @@ class Run:
 
     # ── a chunk, there and back ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _launched(self, batch: Batch, place: Place) -> Flight:
-        watch = Stopwatch()
-        stride = self.sizer.stride()
-        job = job_for(
-            batch,
-            self.function,
+    def _terms(self, place: Place) -> Terms:
+        return Terms(
             pickled=place.pickled,
             known=self.function.digest in place.known,
             cell=place.cell,
-            stride=stride,
+            stride=self.sizer.stride(),
             stop=not self._options.return_exceptions and self._options.retry is None,
             budget=self.sizer.budget,
             item_timeout=self._options.item_timeout,
         )
+
+    def _launched(self, batch: Batch, place: Place, terms: Terms, job: Job, watch: Stopwatch) -> Flight:
         watch.transfer()
         place.taken += len(batch.items)
         future = self._called(place, job.call, *job.args)
-        flight = Flight(place, batch, job, stride, watch, future, self._deadline(place, job, future))
+        flight = Flight(place, batch, job, terms.stride, watch, future, self._deadline(place, job, future))
         self._flights.add(flight)
         watch.pause()
         return flight
@@ -353,11 +386,14 @@ class Run:
         flight.watch.go_on()
         broken = None if flight.future.cancelled() else flight.future.exception()
         if flight.future.cancelled() or broken is not None:
+            flight.drop()
             await self._place_broke(flight, broken)
             return
         reply: ChunkReply = flight.future.result()
         self._judge.survived()
+        self._transport.noted(reply)
         if reply.refused:
+            self._transport.take_back(flight.job.arena)
             flight.place.known.discard(self.function.digest)
             self._settle(flight)
             singly = flight.batch.singly or reply.refused == "items"
@@ -369,7 +405,9 @@ class Run:
     async def _take_home(self, flight: Flight, reply: ChunkReply) -> None:
         """Unpack a reply, enter it into the books, deliver its values, and send on what is still to be run."""
         batch, watch = flight.batch, flight.watch
-        loaded = load_values(reply) or await self._sent_singly(flight, reply)
+        arena = flight.job.arena
+        loaded = await self._transport.loaded(reply, arena) or await self._sent_singly(flight, reply)
+        self._transport.take_back(arena)
         if loaded is None:
             self._settle(flight)
             await self._halve(batch)
@@ -412,8 +450,8 @@ class Run:
         await asyncio.wait((future,))
         parcel = None if future.cancelled() or future.exception() else future.result()
         if isinstance(parcel, list):
-            return load_values(replace(reply, values=parcel, kept=False))
-        return load_values(replace(reply, kept=False)) if reply.done == 1 else None
+            return load_values(replace(reply, values=parcel, kept=False), None)
+        return load_values(replace(reply, kept=False), flight.job.arena) if reply.done == 1 else None
 
     # ── a death ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

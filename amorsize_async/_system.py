@@ -10,9 +10,12 @@ from pathlib import Path
 __all__ = (
     "cgroup_cpus",
     "default_start_method",
+    "has_nameless_files",
     "is_stopped",
     "memory_limit",
+    "nameless_file",
     "oom_kills",
+    "open_descriptor",
     "resident_bytes",
     "usable_cpus",
 )
@@ -140,3 +143,21 @@ def default_start_method() -> str:
     import multiprocessing
 
     return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def has_nameless_files() -> bool:
+    """Whether processes here can share memory that has no name."""
+    return hasattr(os, "memfd_create") and Path(_DESCRIPTORS.format(pid="self")).is_dir()
+
+
+def nameless_file() -> int:
+    """The descriptor of a new file in memory; raises OSError where the system refuses."""
+    return os.memfd_create("amorsize", os.MFD_CLOEXEC)
+
+
+def open_descriptor(pid: int, descriptor: int) -> int:
+    """Open what another process of the same user has open; raises OSError if it has not, or the system refuses."""
+    return os.open(f"{_DESCRIPTORS.format(pid=pid)}/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
+
+
+_DESCRIPTORS = "/proc/{pid}/fd"

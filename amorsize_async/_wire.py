@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from . import _payload
+from . import _arena, _payload
+from ._arena import Arena
 from ._failures import Failure, received
-from ._payload import PackedFunction
+from ._parts import Watch
+from ._payload import PackedFunction, Packing, Parcel
 from ._worker import CURRENT, TICKET, Cell, Chunk, ChunkReply, run_chunk, run_items
 from .errors import AmorsizeError, ExecutorClosedError, UnpicklableError, WorkerCrashedError
 
@@ -22,6 +24,7 @@ __all__ = (
     "FailedItem",
     "Job",
     "Loaded",
+    "Terms",
     "Verdict",
     "failed_items",
     "job_for",
@@ -69,13 +72,15 @@ class Batch:
 class Job:
     """What an executor is asked to do: `call(*args)`; unsendable: offsets of items that could not be pickled.
 
-    ticket: a number of its own, by which its results can be asked for again.
+    ticket: a number of its own, by which its results can be asked for again. arena: what its payload travels in, both
+    ways; None: the pipe.
     """
 
     ticket: int
     call: Callable[..., ChunkReply]
     args: tuple[Any, ...]
     unsendable: dict[int, BaseException]
+    arena: Arena | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,41 +92,62 @@ class FailedItem:
     traceback: str
 
 
-def job_for(
-    batch: Batch,
-    function: PackedFunction,
-    *,
-    pickled: bool,
-    known: bool,
-    cell: Cell,
-    stride: int,
-    stop: bool,
-    budget: float,
-    item_timeout: float | None,
-) -> Job:
-    """The job for a batch.
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a batch is to be sent and run.
 
     pickled: whether it goes to another process. known: whether the worker has the function. stride: items between two
     looks at the cell. stop: whether the first failing item ends the chunk. budget: seconds after which the worker sends
     back what it has. item_timeout: seconds that one item may run, None for any.
+    """
+
+    pickled: bool
+    known: bool
+    cell: Cell
+    stride: int
+    stop: bool
+    budget: float
+    item_timeout: float | None
+
+
+def job_for(
+    batch: Batch, function: PackedFunction, terms: Terms, *, arena: Arena | None = None, watch: Watch | None = None
+) -> Job:
+    """The job for a batch: its items pickled, and written into the arena if they are large.
+
+    watch: told of each part that is pickled, see `_parts`; what it raises ends it. Raises OSError if there is no memory
+    for the arena.
     """
     ticket = next(_tickets)
     chunk = Chunk(
         batch.start,
         ticket,
         function.digest,
-        None if known else function.pickled,
+        None if terms.known else function.pickled,
         b"",
         is_async=function.is_async,
-        stop_at_failure=stop,
-        stride=1 if batch.exact else stride,
-        budget=budget,
-        item_timeout=item_timeout,
+        stop_at_failure=terms.stop,
+        stride=1 if batch.exact else terms.stride,
+        budget=terms.budget,
+        item_timeout=terms.item_timeout,
+        home=None if terms.known else function.home,
+        arena=None if arena is None else arena.address,
     )
-    if not pickled:
-        return Job(ticket, _run_here, (function.function, batch.items, chunk, cell), {})
-    parcel, unsendable = _payload.pack_items(batch.items, singly=batch.singly)
-    return Job(ticket, run_chunk, (replace(chunk, items=parcel, unsent=tuple(unsendable)),), unsendable)
+    if not terms.pickled:
+        return Job(ticket, _run_here, (function.function, batch.items, chunk, terms.cell), {})
+    how = Packing(singly=batch.singly, out_of_band=arena is not None, watch=watch)
+    parcel, unsendable = _payload.pack_items(batch.items, how)
+    if watch is not None:
+        watch(_payload.parcel_size(parcel))  # what is beside the pickle is to be copied, too
+    chunk = replace(chunk, items=_stowed(parcel, arena), unsent=tuple(unsendable))
+    return Job(ticket, run_chunk, (chunk,), unsendable, arena)
+
+
+def _stowed(parcel: Parcel, arena: Arena | None) -> Parcel:
+    if arena is None or not _payload.has_bundles(parcel):
+        return parcel
+    with arena.second() as descriptor:
+        return _arena.stowed(parcel, descriptor)
 
 
 def _run_here(function: Callable[[Any], Any], items: Sequence[Any], chunk: Chunk, cell: Cell) -> ChunkReply:
@@ -135,14 +161,24 @@ Loaded = tuple[list[Any], dict[int, BaseException]]
 # Results, None where one failed to unpickle, and why: offset to exception.
 
 
-def load_values(reply: ChunkReply) -> Loaded | None:
-    """The results of a reply; None if they do not unpickle whole, and the worker can send them one by one."""
+def load_values(reply: ChunkReply, arena: Arena | None, *, gently: bool = False) -> Loaded | None:
+    """The results of a reply; None if they do not unpickle whole, and the worker can send them one by one.
+
+    gently: let other threads run meanwhile.
+    """
     if not reply.packed:
         return list(reply.values), {}
     try:
-        return _payload.load_parcel(reply.values)
+        return _payload.load_parcel(_fetched(reply.values, arena), gently=gently)
     except BaseException as exc:  # noqa: BLE001 - user code (`__setstate__`) may raise anything
         return None if reply.kept else ([None] * reply.done, dict.fromkeys(range(reply.done), exc))
+
+
+def _fetched(parcel: Parcel, arena: Arena | None) -> Parcel:
+    if arena is None or not _payload.has_bundles(parcel):
+        return parcel
+    with arena.second() as descriptor:
+        return _arena.fetched(parcel, descriptor)
 
 
 def failed_items(

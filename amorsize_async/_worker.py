@@ -19,7 +19,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import _payload
+from . import _arena, _payload
+from ._arena import Address
 from ._failures import Failure, failure_of, kind_of, travelling, unloadable_item
 from .errors import ItemTimeoutError, RemoteError, UnpicklableError
 
@@ -36,6 +37,7 @@ __all__ = (
     "Chunk",
     "ChunkReply",
     "close_runner",
+    "forget",
     "run_chunk",
     "run_items",
     "send_singly",
@@ -79,12 +81,13 @@ class Chunk:
     function gives coroutines. stop_at_failure: leave at the first failing item. stride: items between two looks at the
     cell (1: exact blame). unsent: offsets of items that could not be pickled; they fail unrun. budget: seconds after
     which the rest is sent back unrun, so that a chunk sized by a wrong guess does not hold its worker for long.
+    home: where a large function lies. arena: where large items lie, and large results are to lie; None: send them all.
     """
 
     start: int
     ticket: int
     digest: bytes
-    function: bytes | None = field(repr=False)
+    function: bytes | _payload.Bundle | None = field(repr=False)
     items: _payload.Parcel = field(repr=False)
     is_async: bool = False
     stop_at_failure: bool = True
@@ -92,6 +95,8 @@ class Chunk:
     unsent: tuple[int, ...] = ()
     budget: float = math.inf
     item_timeout: float | None = None
+    home: Address | None = None
+    arena: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,9 @@ class ChunkReply:
     cpu_seconds: wall and CPU time of the chunk; item_seconds: the wall times of its items, which may overlap, summed.
     bytes_in, bytes_out: sizes of the parcels. peak_rss: the most memory the process has held, bytes. pid: who ran it.
     packed: whether the values are pickled. kept: whether the worker has them still, and can send them one by one.
-    refused: why nothing was run: "" (it was), "function" (not in the cache), "items" (do not unpickle whole).
+    refused: why nothing was run: "" (it was), "function" (not in the cache), "items" (do not unpickle whole), "memory"
+    (the arena cannot be read). no_memory: what the system said when it refused the arena. moving_seconds: wall time
+    that went into reading, unpickling, pickling and writing.
     """
 
     values: Any
@@ -118,6 +125,8 @@ class ChunkReply:
     packed: bool = False
     kept: bool = False
     refused: str = ""
+    no_memory: str = ""
+    moving_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -160,22 +169,43 @@ def run_chunk(chunk: Chunk) -> ChunkReply:
 
 
 def _run_chunk(chunk: Chunk) -> ChunkReply:
-    function = _function(chunk)
+    began = time.perf_counter()
+    try:
+        function = _function(chunk)
+        parcel = _fetched(chunk)
+    except OSError as exc:
+        return ChunkReply([], 0, refused="memory", no_memory=str(exc), pid=os.getpid())
     if function is None:
         return ChunkReply([], 0, refused="function", pid=os.getpid())
     try:
-        items, failed = _payload.load_parcel(chunk.items)
+        items, failed = _payload.load_parcel(parcel)
     except BaseException:  # noqa: BLE001 - the worker's edge: the parent sends the items again, one by one
         return ChunkReply([], 0, refused="items", pid=os.getpid())
+    del parcel  # large items can go as soon as the function is done with them
     failed.update((offset, _NOT_SENT) for offset in chunk.unsent)
     reply = run_items(function, items, chunk, skip=failed)
-    return _packed(reply, chunk)
+    del items
+    reply = _packed(reply, chunk)
+    return replace(reply, moving_seconds=time.perf_counter() - began - reply.seconds)
+
+
+def _fetched(chunk: Chunk) -> _payload.Parcel:
+    """The chunk's items, read from the arena if they lie there; raises OSError if that cannot be done."""
+    if chunk.arena is None or not _payload.has_bundles(chunk.items):
+        return chunk.items
+    with _arena.opened(chunk.arena) as descriptor:
+        return _arena.fetched(chunk.items, descriptor)
 
 
 def send_singly(ticket: int) -> _payload.Parcel | None:
     """Send the results of a chunk again, pickled one by one; None if they are not kept any more."""
     values = state.replies.get(ticket)
     return None if values is None else _payload.pack_values(values, whole_up_to=0, homewards=False)[0]
+
+
+def forget(digest: bytes) -> None:
+    """Drop a function, and with it the memory that it maps."""
+    state.functions.pop(digest, None)
 
 
 _NOT_SENT = RemoteError("not sent")
@@ -191,12 +221,30 @@ def _function(chunk: Chunk) -> Callable[[Any], Any] | None:
     if chunk.function is None:
         return None
     try:
-        functions[chunk.digest] = _payload.loads(chunk.function)
+        functions[chunk.digest] = _loaded(chunk.function, chunk.home)
+    except _NoArena as exc:
+        raise OSError(str(exc)) from exc
     except BaseException as exc:  # noqa: BLE001 - the worker's edge: every item of the chunk then fails with it
         return _Unloadable(exc)
     if len(functions) > CACHED_FUNCTIONS:
         functions.popitem(last=False)
     return functions[chunk.digest]
+
+
+class _NoArena(Exception):  # noqa: N818 - tells a refusal of the system from what a function raises while it is loaded
+    """Says that the arena of a function cannot be had."""
+
+
+def _loaded(function: bytes | _payload.Bundle, home: Address | None) -> Any:
+    """Unpickle a function; what it holds stays where it lies, if that is an arena."""
+    if isinstance(function, bytes) or home is None:
+        return _payload.load_pickle(function)
+    try:
+        with _arena.opened(home) as descriptor:
+            function = _arena.mapped(function, descriptor)
+    except OSError as exc:
+        raise _NoArena(str(exc)) from exc
+    return _payload.load_pickle(function)
 
 
 class _Unloadable:
@@ -355,8 +403,15 @@ def _new_runner() -> asyncio.Runner:
 
 def _packed(reply: ChunkReply, chunk: Chunk) -> ChunkReply:
     """The reply with its values and failures pickled; a result that cannot be is that item's failure."""
-    values = reply.values
-    parcel, refused, sure = _payload.pack_values(values, whole_up_to=KEPT_BYTES if state.ours else 0)
+    values, no_memory = reply.values, ""
+    whole_up_to = KEPT_BYTES if state.ours else 0
+    parcel, refused, sure = _payload.pack_values(values, whole_up_to=whole_up_to, out_of_band=chunk.arena is not None)
+    size = _payload.parcel_size(parcel)
+    try:
+        parcel = _stowed(parcel, chunk)
+    except OSError as no_space:
+        no_memory = str(no_space)
+        parcel, refused, sure = _payload.pack_values(values, whole_up_to=whole_up_to)
     if not sure:
         _keep(chunk.ticket, values)
     failures = {failure.offset: failure for failure in reply.failures}
@@ -369,8 +424,17 @@ def _packed(reply: ChunkReply, chunk: Chunk) -> ChunkReply:
         kept=not sure,
         failures=tuple(travelling(failures[offset]) for offset in sorted(failures)),
         bytes_in=_payload.parcel_size(chunk.items),
-        bytes_out=_payload.parcel_size(parcel),
+        bytes_out=size,
+        no_memory=no_memory,
     )
+
+
+def _stowed(parcel: _payload.Parcel, chunk: Chunk) -> _payload.Parcel:
+    """The parcel, written into the chunk's arena as far as it is large; raises OSError if that cannot be done."""
+    if chunk.arena is None or not _payload.has_bundles(parcel):
+        return parcel
+    with _arena.opened(chunk.arena) as descriptor:
+        return _arena.stowed(parcel, descriptor)
 
 
 def _keep(ticket: int, values: list[Any]) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import _system
+from .._arena import Arenas
 from .._sharing import Share
 from .._shielding import finish
 from ..errors import WorkerStartError
@@ -58,6 +60,7 @@ class LocalPool(Pool):
 
     def __init__(self, n_jobs: int, settings: SlotSettings) -> None:
         super().__init__("process")
+        self.arenas: Arenas | None = Arenas() if _system.has_nameless_files() else None
         self.n_jobs: int = n_jobs
         self.started: int = 0
         self._settings = settings
@@ -69,11 +72,14 @@ class LocalPool(Pool):
         return self.n_jobs
 
     @property
-    def shortage(self) -> str:
-        """Why it has fewer workers than it may, if some could not be started; "" otherwise."""
-        if not self._starts.error:
-            return ""
-        return f"it ran on {len(self.places)} of {self.n_jobs} workers: {self._starts.error}"
+    def complaints(self) -> list[str]:
+        """Why it has fewer workers than it may, if some could not be started, and why it shares no memory with them."""
+        found = []
+        if self._starts.error:
+            found.append(f"it ran on {len(self.places)} of {self.n_jobs} workers: {self._starts.error}")
+        if self.arenas is not None and self.arenas.refused:
+            found.append(self.arenas.refused)
+        return found
 
     async def start_all(self) -> None:
         """Start every slot and wait for them; raises WorkerStartError if one cannot be started."""

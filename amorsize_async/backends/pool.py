@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._arena import Arenas
 from .._deaths import Death
 from .._sharing import Share, level, most_deserving
 from .._worker import CELL_WORDS, STOP, Cell, ChunkReply
@@ -104,10 +105,11 @@ class Pool:
     """Shares out places among executions. Subclasses add, start, replace and close the places.
 
     name: what hooks and reports call it. pickles: whether functions and chunks have to be pickled for it. kills:
-    whether it can end what runs in a place.
+    whether it can end what runs in a place. arenas: what large payloads travel in, None where they go with the rest.
     """
 
     kills: bool = False
+    arenas: Arenas | None = None
 
     def __init__(self, name: str, *, pickles: bool = True, places: Iterable[Place] = ()) -> None:
         self.name: str = name
@@ -132,9 +134,9 @@ class Pool:
         return sum(place.width for place in self.places)
 
     @property
-    def shortage(self) -> str:
-        """Why it has fewer places than it may, "" if it has not."""
-        return ""
+    def complaints(self) -> list[str]:
+        """What it could not have of the system: places, shared memory."""
+        return []
 
     @property
     def queued(self) -> int:
@@ -165,6 +167,8 @@ class Pool:
             self._retire(place)
         if not self._shares:
             self._idle.set()
+            if self.arenas is not None:
+                self.arenas.close()
         self._grant()
 
     def prepare(self, share: Share, wanted: int) -> None:

@@ -15,7 +15,7 @@ from amorsize_async.errors import RemoteError, RemoteTraceback, UnpicklableError
 def run(fn, items, **fields):
     """Run a chunk as a worker would, and give the reply with its values unpickled."""
     packed = _payload.pack_function(fn)
-    parcel, unsent = _payload.pack_items(items, singly=fields.pop("singly", False))
+    parcel, unsent = _payload.pack_items(items, _payload.Packing(singly=fields.pop("singly", False)))
     chunk = Chunk(0, 1, packed.digest, packed.pickled, parcel, unsent=tuple(unsent), **fields)
     reply = pickle.loads(pickle.dumps(_worker.run_chunk(pickle.loads(pickle.dumps(chunk)))))
     return reply, None if reply.refused else _payload.load_parcel(reply.values)[0]

@@ -1,0 +1,79 @@
+"""What a pickler writes to and an unpickler reads from where large payloads must not hold the interpreter for long.
+
+C code pickles and unpickles without ever letting another thread run. It does call `write` and `read` for each frame of
+about 64 KiB (PEP 3154), and when these are Python functions, others get their turn there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ("Bound", "GentleReader", "Parts", "TooLarge", "Watch", "give_way")
+
+Watch = Callable[[int], None]
+# Told the bytes written so far, after each part; what it raises ends the pickling.
+
+
+class TooLarge(BaseException):
+    """Says that pickling would take longer than it may here."""
+
+
+class Bound:
+    """A watch that gives up when something turns out to be large: after so many bytes, or so many seconds."""
+
+    def __init__(self, size: int, seconds: float) -> None:
+        self._size = size
+        self._until = time.perf_counter() + seconds
+
+    def __call__(self, written: int) -> None:
+        """Raise TooLarge if it is."""
+        if written > self._size or time.perf_counter() > self._until:
+            raise TooLarge
+
+
+def give_way(_written: int = 0) -> None:
+    """Let other threads run: for whoever works beside the loop."""
+    time.sleep(0)
+
+
+class Parts:
+    """A file that keeps what is written as it comes: joining the parts would copy them once more.
+
+    size: bytes so far.
+    """
+
+    def __init__(self, watch: Watch | None = None) -> None:
+        self.parts: list[bytes] = []
+        self.size = 0
+        self._watch = watch
+
+    def write(self, part: Any) -> None:
+        """Called by a pickler, with bytes or a view of some."""
+        self.parts.append(part if type(part) is bytes else bytes(part))
+        self.size += len(part)
+        if self._watch is not None:
+            self._watch(self.size)
+
+    def joined(self) -> bytes:
+        """All that was written."""
+        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+
+
+class GentleReader:
+    """A file over bytes that lets other threads run at each read."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = memoryview(data)
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; called by an unpickler for each frame and each large object."""
+        give_way()
+        start, self._at = self._at, self._at + size
+        return bytes(self._data[start : self._at])
+
+    def readline(self) -> bytes:
+        """Only asked for by protocols that nobody writes here; an unpickler wants to see it."""
+        raise NotImplementedError

@@ -1,0 +1,110 @@
+"""Carries payloads over the border: on the loop while that takes no time, in a thread beside it otherwise.
+
+Decides where, lends each chunk its arena, and has it back. What a thread pickles or unpickles lets the loop have its
+turns, see `_parts`; what it copies, it copies by system calls.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ._arena import Arena
+from ._chunking import ChunkSizer
+from ._parts import Bound, TooLarge, Watch, give_way
+from ._payload import Bundle, PackedFunction, Parcel
+from ._threads import in_thread
+from ._wire import Batch, Job, Loaded, Terms, job_for, load_values
+from ._worker import ChunkReply
+from .backends import Pool
+
+__all__ = ("Transport",)
+
+ON_LOOP_SECONDS, ON_LOOP_BYTES = 0.001, 1 << 20
+# The most that pickling one chunk may hold the loop. What is large shows when so much of it is pickled, and is begun
+# anew beside the loop: a first item of a list of millions costs the loop no more than this, either.
+
+STREAM_ON_LOOP, BUFFERS_ON_LOOP = 1 << 17, 1 << 20
+# Bytes of a reply that are unpickled, and read from an arena, on the loop. A hop to a thread and back takes 0.1 ms, and
+# small objects are made from about 100 bytes in each microsecond.
+
+
+class Transport:
+    """The payloads of one execution."""
+
+    def __init__(self, function: PackedFunction, pool: Pool, sizer: ChunkSizer) -> None:
+        self.function = function
+        self._arenas = pool.arenas
+        self._sizer = sizer
+
+    def packed_now(self, batch: Batch, terms: Terms) -> Job | None:
+        """The job for a batch; None if making it would hold the loop for too long."""
+        if terms.pickled and self._seems_large(batch):
+            return None
+        try:
+            return self._packed(batch, terms, Bound(ON_LOOP_BYTES, ON_LOOP_SECONDS))
+        except TooLarge:
+            return None
+
+    async def packed_beside(self, batch: Batch, terms: Terms) -> Job:
+        """The job for a batch, made in a thread."""
+        return await in_thread(partial(self._packed, batch, terms, give_way))
+
+    def _seems_large(self, batch: Batch) -> bool:
+        """Whether items like those before would hold the loop; the first ones of a run are tried."""
+        costs, items = self._sizer.costs, len(batch.items)
+        if costs is None:
+            return False
+        return costs.item_bytes * items > ON_LOOP_BYTES or costs.item_transfer * items > 2 * ON_LOOP_SECONDS
+
+    def _packed(self, batch: Batch, terms: Terms, watch: Watch) -> Job:
+        arena = self._lend() if terms.pickled else None
+        try:
+            return job_for(batch, self.function, terms, arena=arena, watch=watch)
+        except OSError as exc:
+            self._refused(str(exc))
+        except BaseException:
+            self.take_back(arena)
+            raise
+        if arena is not None:
+            arena.close()
+        return job_for(batch, self.function, terms, watch=watch)
+
+    def _lend(self) -> Arena | None:
+        return None if self._arenas is None else self._arenas.lend()
+
+    def _refused(self, reason: str) -> None:
+        if self._arenas is not None and reason:
+            self._arenas.refuse(reason)
+
+    def take_back(self, arena: Arena | None) -> None:
+        """Have an arena again that nobody uses any more."""
+        if arena is not None and self._arenas is not None:
+            self._arenas.take_back(arena)
+
+    def noted(self, reply: ChunkReply) -> None:
+        """Take notice of a worker to which the system refused an arena: there will be no more of them."""
+        self._refused(reply.no_memory)
+
+    async def loaded(self, reply: ChunkReply, arena: Arena | None) -> Loaded | None:
+        """See `load_values`."""
+        if _is_light(reply):
+            return load_values(reply, arena)
+        return await in_thread(partial(load_values, reply, arena, gently=True))
+
+
+def _is_light(reply: ChunkReply) -> bool:
+    """Whether the values of a reply can be had on the loop."""
+    if not reply.packed:
+        return True
+    stream, buffers = _sizes(reply.values)
+    return stream <= STREAM_ON_LOOP and buffers <= BUFFERS_ON_LOOP
+
+
+def _sizes(parcel: Parcel) -> tuple[int, int]:
+    """Bytes to be unpickled, and bytes only to be copied."""
+    if isinstance(parcel, list):
+        sizes = [_sizes(each) for each in parcel]
+        return sum(stream for stream, _ in sizes), sum(buffers for _, buffers in sizes)
+    if isinstance(parcel, Bundle):
+        return sum(map(len, parcel.stream)), sum(map(len, parcel.buffers))
+    return len(parcel), 0
