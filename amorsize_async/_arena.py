@@ -4,10 +4,11 @@
         stowed(parcel) ─► bytes at places in the file ─► fetched(parcel)
 
 An arena carries one chunk there and its results back, then the next. Nothing of it can leak: there is no name, and the
-kernel keeps it for as long as a descriptor of a living process does. Reading and writing by system calls, not by
-mapping: they let other threads run, and tell of want of memory instead of killing the process that meets it.
+kernel keeps it for as long as a living process holds it open or mapped.
 
-Only what a function holds is mapped, copy on write, so that all workers share one copy of it.
+What a worker gets, it maps: most of the time goes into pages that are new to a process, not into copying. Its function
+may keep an item, though; such an arena is not used again. All else is written and read by system calls: they let other
+threads run, and tell of want of memory instead of killing who meets it.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ import logging
 import mmap
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from io import BytesIO
 from pickle import PickleBuffer
 from typing import Any
+from weakref import ref
 
 from . import _system
 from ._payload import Bundle, Parcel
 
-__all__ = ("Address", "Arena", "Arenas", "Stored", "fetched", "mapped", "opened", "stowed")
+__all__ = ("Address", "Arena", "Arenas", "Stored", "end_of", "fetched", "mapped", "opened", "stowed", "write")
 
 _logger = logging.getLogger("amorsize_async")
 
@@ -35,8 +36,10 @@ ALIGNMENT = 64
 KEPT_BYTES = 16 << 20
 # What an arena may hold while it waits for its next chunk; a larger one is cut back.
 
-ONE_READ = 1 << 30
-# Linux moves at most 2 GiB in one call.
+ONE_CALL = 1 << 30
+# Bytes for one system call: Linux moves at most 2 GiB at once.
+
+HUGE_PAGE, BLOCK_BYTES = 2 << 20, 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,38 +64,54 @@ class Stored:
         return self.length
 
 
-@dataclass(slots=True, eq=False)
 class Arena:
-    """One nameless file, ours. Raises OSError where the system has no such files or no memory."""
+    """One nameless file, ours. Raises OSError where the system has no such files or no memory.
 
-    descriptor: int = field(default_factory=_system.nameless_file)
-    address: Address = field(init=False)
+    used: whether anybody has written to it since it was lent.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
+        self.descriptor = -1
+        self.descriptor = _system.nameless_file()
         told = os.fstat(self.descriptor)
         self.address = Address(os.getpid(), self.descriptor, told.st_dev, told.st_ino)
+        self._map: mmap.mmap | None = None
+        self.used = False
 
-    @contextmanager
-    def second(self) -> Iterator[int]:
-        """A descriptor of its own for a thread, which the thread may use whatever becomes of this one."""
-        descriptor = os.dup(self.descriptor)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    def shrink(self) -> None:
-        """Give back memory beyond what is worth keeping."""
-        if os.fstat(self.descriptor).st_size > KEPT_BYTES:
-            os.ftruncate(self.descriptor, KEPT_BYTES)
+    def __repr__(self) -> str:
+        return f"<Arena {'closed' if self.descriptor < 0 else os.fstat(self.descriptor).st_size}>"
 
     def __del__(self) -> None:
         # A thread that was left to itself may be the last to hold it.
         self.close()
 
+    def write(self, data: Any, offset: int) -> None:
+        """Write bytes: by copying where the file was written to before, by the system beyond.
+
+        The system takes half as long as a first touch for pages that are new to the file, and three times as long as a
+        copy for those that are not.
+        """
+        self.used = True
+        if self._map is not None and offset + data.nbytes <= len(self._map):
+            self._map[offset : offset + data.nbytes] = data
+        else:
+            write(self.descriptor, data, offset)
+
+    def rest(self) -> None:
+        """Get ready for the next chunk: give back memory beyond what is worth keeping, map the rest."""
+        if not self.used:
+            return
+        self.used = False
+        size = os.fstat(self.descriptor).st_size
+        kept = min(size, KEPT_BYTES)
+        if kept < size:
+            os.ftruncate(self.descriptor, kept)
+        if kept > (0 if self._map is None else len(self._map)):
+            self._map = mmap.mmap(self.descriptor, kept)
+
     def close(self) -> None:
         """Let go of it; safe to call again."""
-        descriptor, self.descriptor = self.descriptor, -1
+        descriptor, self.descriptor, self._map = self.descriptor, -1, None
         if descriptor >= 0:
             os.close(descriptor)
 
@@ -119,7 +138,7 @@ class Arenas:
 
     def take_back(self, arena: Arena) -> None:
         """Have an arena again that nobody reads or writes any more."""
-        arena.shrink()
+        arena.rest()
         self._free.append(arena)
 
     def refuse(self, reason: str) -> None:
@@ -150,44 +169,119 @@ def opened(address: Address) -> Iterator[int]:
         os.close(descriptor)
 
 
-def stowed(parcel: Parcel, descriptor: int) -> Parcel:
-    """Write the bundles of a parcel into an arena, from its beginning on; gives the parcel with their places.
+def stowed(parcel: Parcel, write: Callable[[memoryview, int], None], start: int = 0) -> Parcel:
+    """Write the bundles of a parcel into an arena, from `start` on; gives the parcel with their places.
 
-    Raises OSError if there is not enough memory.
+    write: is called with bytes and where they are to be. Raises OSError if there is not enough memory.
     """
-    end = 0
+    end = start
 
     def store(piece: Any) -> Stored:
         nonlocal end
-        stored = _stored(piece, descriptor, end)
-        end = -(-(stored.offset + stored.length) // ALIGNMENT) * ALIGNMENT
+        view = piece.raw() if isinstance(piece, PickleBuffer) else memoryview(piece)
+        write(view, end)
+        stored = Stored(end, view.nbytes, view.readonly)
+        end = _aligned(end + view.nbytes)
         return stored
 
     return _with_pieces(parcel, store)
 
 
-def _stored(piece: Any, descriptor: int, start: int) -> Stored:
-    view = piece.raw() if isinstance(piece, PickleBuffer) else memoryview(piece)
+def write(descriptor: int, data: memoryview, offset: int) -> None:
+    """Write bytes into a file; other threads run meanwhile. Raises OSError if there is not enough memory."""
     written = 0
-    while written < view.nbytes:
-        written += os.pwrite(descriptor, view[written : written + ONE_READ], start + written)
-    return Stored(start, view.nbytes, view.readonly)
+    while written < data.nbytes:
+        written += os.pwrite(descriptor, data[written : written + ONE_CALL], offset + written)
 
 
 def fetched(parcel: Parcel, descriptor: int) -> Parcel:
-    """Read the bundles of a parcel into memory of our own."""
-    return _with_pieces(parcel, lambda piece: _read(descriptor, piece))
+    """Read the bundles of a parcel into memory of our own; other threads run meanwhile.
+
+    Neighbouring buffers share blocks of memory, of at most BLOCK_BYTES, each of which lives as long as one of them.
+    """
+    read = _Reader(descriptor, [piece for bundle in _bundles(parcel) for piece in bundle.buffers])
+    return _with_pieces(parcel, read)
 
 
-def mapped(bundle: Bundle, descriptor: int) -> Bundle:
-    """The bundle as views of the arena itself: one copy for all who do this, and what one of them writes is its own."""
-    memory = memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY))
+class _Reader:
+    """Reads pieces of an arena, in the order of their places; buffers by the block."""
 
-    def look(piece: Stored) -> Any:
-        view = memory[piece.offset : piece.offset + piece.length]
+    def __init__(self, descriptor: int, buffers: list[Stored]) -> None:
+        self._descriptor = descriptor
+        self._blocks = {block[0].offset: block for block in _blocks(buffers)}
+        self._start, self._block = 0, memoryview(b"")
+
+    def __call__(self, piece: Stored) -> Any:
+        """The bytes of a piece; in memory that can be written to, if it could be where it came from."""
+        if piece.offset in self._blocks:
+            last = self._blocks[piece.offset][-1]
+            self._start, self._block = piece.offset, self._read(piece.offset, last.offset + last.length - piece.offset)
+        at = piece.offset - self._start
+        if not 0 <= at < len(self._block):  # the pickle itself
+            return self._read(piece.offset, piece.length)
+        view = self._block[at : at + piece.length]
         return view.toreadonly() if piece.readonly else view
 
-    return _with_their_pieces(bundle, look)
+    def _read(self, offset: int, length: int) -> memoryview:
+        view, done = memoryview(_memory(length))[:length], 0
+        while done < length:
+            count = os.preadv(self._descriptor, [view[done : done + ONE_CALL]], offset + done)
+            if not count:
+                raise OSError(f"{length - done} bytes of shared memory are missing")
+            done += count
+        return view
+
+
+def _blocks(buffers: list[Stored]) -> list[list[Stored]]:
+    """Neighbours of up to BLOCK_BYTES together; what is larger stands alone."""
+    blocks: list[list[Stored]] = []
+    for piece in buffers:
+        if blocks and piece.offset + piece.length - blocks[-1][0].offset <= BLOCK_BYTES:
+            blocks[-1].append(piece)
+        else:
+            blocks.append([piece])
+    return blocks
+
+
+def _memory(length: int) -> Any:
+    """Memory of our own: in huge pages where that pays, since getting small ones takes longer than filling them."""
+    if length < HUGE_PAGE:
+        return bytearray(length)
+    whole = -(-length // HUGE_PAGE) * HUGE_PAGE  # else Linux does not align it, and the pages are small ones
+    block = mmap.mmap(-1, whole, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a kernel without huge pages
+        block.madvise(mmap.MADV_HUGEPAGE)
+    return block
+
+
+def mapped(parcel: Parcel, descriptor: int, *, private: bool) -> tuple[Parcel, Callable[[], Any]]:
+    """The bundles as views of the arena itself, without a copy; and what gives None once nobody holds one any more.
+
+    private: what is written there is the writer's own (copy on write), so that all who map it share the rest; else the
+    arena is overwritten, and must not be used again while somebody holds a view.
+    """
+    memory = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY if private else mmap.ACCESS_WRITE)
+    whole = memoryview(memory)
+
+    def look(piece: Stored) -> Any:
+        view = whole[piece.offset : piece.offset + piece.length]
+        return view.toreadonly() if piece.readonly else view
+
+    return _with_pieces(parcel, look), ref(memory)
+
+
+def end_of(parcel: Parcel) -> int:
+    """Where the free part of an arena begins, behind what is stored of a parcel."""
+    pieces = [piece for bundle in _bundles(parcel) for piece in (*bundle.stream, *bundle.buffers)]
+    return max((_aligned(piece.offset + piece.length) for piece in pieces), default=0)
+
+
+def _bundles(parcel: Parcel) -> list[Bundle]:
+    return [each for each in (parcel if isinstance(parcel, list) else [parcel]) if isinstance(each, Bundle)]
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT
 
 
 def _with_pieces(parcel: Parcel, change: Callable[[Any], Any]) -> Parcel:
@@ -198,25 +292,3 @@ def _with_pieces(parcel: Parcel, change: Callable[[Any], Any]) -> Parcel:
 
 def _with_their_pieces(bundle: Bundle, change: Callable[[Any], Any]) -> Bundle:
     return Bundle(tuple(map(change, bundle.stream)), tuple(map(change, bundle.buffers)))
-
-
-def _read(descriptor: int, piece: Stored) -> Any:
-    """The bytes of a piece; in memory that can be written to, if it could be where it came from."""
-    if piece.length > ONE_READ:
-        return _read_long(descriptor, piece)
-    data = os.pread(descriptor, piece.length, piece.offset)
-    if len(data) < piece.length:
-        raise OSError(f"{piece.length - len(data)} bytes of shared memory are missing")
-    # A writable view of the bytes just read: a bytearray would be filled with zeros first, and copied into.
-    return data if piece.readonly else BytesIO(data).getbuffer()
-
-
-def _read_long(descriptor: int, piece: Stored) -> Any:
-    data = bytearray(piece.length)
-    view, done = memoryview(data), 0
-    while done < piece.length:
-        count = os.preadv(descriptor, [view[done : done + ONE_READ]], piece.offset + done)
-        if not count:
-            raise OSError(f"{piece.length - done} bytes of shared memory are missing")
-        done += count
-    return view.toreadonly() if piece.readonly else view

@@ -63,6 +63,7 @@ class Books:
         tally.cpu += reply.cpu_seconds
         tally.bytes_in += reply.bytes_in
         tally.bytes_out += reply.bytes_out
+        tally.moving += reply.moving_seconds
         tally.peak_rss = max(tally.peak_rss, reply.peak_rss)
         tally.items_run += reply.done
         tally.retried += retried
@@ -82,8 +83,10 @@ class Books:
         self.narrator.progress()
         self.deliver(item, [None], [failed], ())
 
-    def deliver(self, batch: Batch, values: list[Any], failures: Sequence[FailedItem], again: Sequence[Batch]) -> None:
-        """Hand values to the consumer; a failure stands among them, or ends the run."""
+    def deliver(
+        self, batch: Batch, values: list[Any], failures: Sequence[FailedItem], again: Sequence[Batch], size: int = 0
+    ) -> None:
+        """Hand values, which came in `size` bytes, to the consumer; a failure stands among them, or ends the run."""
         done = len(values)
         for failed in failures if self._tolerant else ():
             values[failed.index - batch.start] = failed.exception
@@ -97,7 +100,7 @@ class Books:
             self._sink.dispatched(0)
         for start, end in pieces:
             if piece := values[start : min(end, done)]:
-                self._sink.put(batch.start + start, piece)
+                self._sink.put(batch.start + start, piece, size * len(piece) // len(values))
 
     def learn(self, reply: ChunkReply, watch: Stopwatch) -> None:
         """Let the sizer and the tally know what a chunk cost the loop."""

@@ -14,7 +14,7 @@ from typing import Any, TypedDict, cast
 
 from . import _payload
 from ._arena import Arena, Arenas, stowed
-from ._chunking import ChunkSizer, CostMemory
+from ._chunking import MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES, ChunkSizer, CostMemory
 from ._configured_hooks import configured_hooks
 from ._parts import give_way
 from ._payload import Bundle, PackedFunction
@@ -214,7 +214,7 @@ def _packed_beside(fn: Callable[..., Any], arenas: Arenas | None) -> tuple[Packe
         return function, arena
     try:
         arena = Arena()
-        bundle = stowed(function.pickled, arena.descriptor)
+        bundle = stowed(function.pickled, arena.write)
     except OSError as exc:
         arenas.refuse(str(exc))
         return _payload.pack_function(fn, watch=give_way), None
@@ -236,6 +236,7 @@ def _run(engine: Engine, call: Call, function: PackedFunction, sink: Sink, most:
         most=most,
         costs=engine.costs.recall(function.cost_key),
         is_async=function.is_async,
+        max_bytes=MAX_CHUNK_BYTES_IN_PIPES if engine.pool.arenas is None else MAX_CHUNK_BYTES,
     )
     options = RunOptions(
         call.n_jobs,

@@ -2,11 +2,11 @@
 
 With t = smoothed seconds per item, h = parent seconds per chunk, P = workers and R = items left:
 
-    n = max(1, min(byte cap, loop cap, max(ceil(max(P*h, 3 ms)/t), min(T/t, R/(2P)))))
+    n = max(1, min(byte cap, moving cap, max(ceil(max(P*h, 3 ms)/t), min(T/t, R/(2P)))))
 
 P*h/t keeps the parent from being the bottleneck (3 ms: see LEAST_SECONDS), T bounds the latency of progress and of
-cancellation, R/(2P) bounds the tail (guided self-scheduling, Polychronopoulos and Kuck 1987), the byte and loop caps
-bound the loop's lag.
+cancellation, R/(2P) bounds the tail (guided self-scheduling, Polychronopoulos and Kuck 1987), the byte and moving caps
+bound the memory that is in flight, and let moving overlap with work.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
-__all__ = ("ChunkSizer", "CostMemory", "Costs", "Observation")
+__all__ = ("MAX_CHUNK_BYTES", "MAX_CHUNK_BYTES_IN_PIPES", "ChunkSizer", "CostMemory", "Costs", "Observation")
 
 TARGET_SECONDS = 0.05
 # T: work per chunk. Longer chunks cost the parent less, shorter ones make progress, fairness and cancellation prompt.
@@ -28,12 +28,12 @@ BUDGET_SECONDS = 3 * TARGET_SECONDS
 # When a chunk has taken this long, its worker sends back what is done and the rest unrun: the items turned out to be
 # much heavier than those before, and others wait.
 
-MAX_CHUNK_BYTES = 1 << 20
-# Bytes of a chunk in either direction: pickling holds the interpreter, and 1 MiB of small objects takes a few ms.
+MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES = 4 << 20, 1 << 20
+# Bytes of a chunk in either direction, which bounds what is in flight: two chunks a worker. Where payloads go through
+# pipes, the threads of the pool copy them three times and hold the interpreter meanwhile.
 
-LOOP_SECONDS = 0.0005
-# The most that moving one chunk's payload may hold the loop, for the same reason: objects differ in cost per byte.
-# Replies of several workers may arrive at one turn of the loop, and their sum is what others wait for.
+MOVING_SECONDS = 0.03
+# The most that moving one chunk's payload may take: what is slow to move is better moved while another chunk is run.
 
 MAX_GROWTH = 8
 # A step from one chunk to the next: four steps from 1 item to 4,096, and a misleading first item costs little.
@@ -86,7 +86,7 @@ class ChunkSizer:
 
     n_jobs: workers that share the input. chunksize: a fixed size, None to decide. most: the largest size to decide on,
     None for any. costs: of the function's last run. is_async: items of a chunk run at once, so that only their CPU time
-    adds up.
+    adds up. max_bytes: of a chunk in either direction.
     """
 
     def __init__(
@@ -97,7 +97,9 @@ class ChunkSizer:
         most: int | None = None,
         costs: Costs | None = None,
         is_async: bool = False,
+        max_bytes: int = MAX_CHUNK_BYTES_IN_PIPES,
     ) -> None:
+        self.max_bytes = max_bytes
         self.n_jobs = n_jobs
         self.chunksize = chunksize
         self.most = most
@@ -159,8 +161,8 @@ class ChunkSizer:
             # A tail of ever smaller chunks evens out plain items; coroutines that wait together gain nothing from it.
             wanted = min(wanted, math.ceil(remaining / self.n_jobs) if self.is_async else remaining / (2 * self.n_jobs))
         caps = [
-            MAX_CHUNK_BYTES / max(costs.item_bytes, 1e-9),
-            LOOP_SECONDS / max(costs.item_transfer, 1e-12),
+            self.max_bytes / max(costs.item_bytes, 1e-9),
+            MOVING_SECONDS / max(costs.item_transfer, 1e-12),
             MAX_CONCURRENT if self.is_async else math.inf,
             self.most or math.inf,
         ]

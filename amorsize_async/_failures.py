@@ -57,6 +57,9 @@ def travelling(failure: Failure) -> Failure:
             data = _payload.dumps(_stand_in(exc))
     except BaseException:  # noqa: BLE001 - a hostile `__reduce__` or `__init__` may raise anything
         data = _payload.dumps(_stand_in(exc))
+    if isinstance(exc, BaseException):
+        # Its frames hold the items, and ours among them the exception: what is in a circle stays for long.
+        BaseException.with_traceback(exc, None)
     return replace(failure, exception=data)
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 __all__ = ("Bound", "GentleReader", "Parts", "TooLarge", "Watch", "give_way")
 
-Watch = Callable[[int], None]
-# Told the bytes written so far, after each part; what it raises ends the pickling.
+Watch = Callable[[int, int], None]
+# Told the bytes pickled so far, after each part, and the bytes that are only to be copied, once these are known; what
+# it raises ends the work.
 
 
 class TooLarge(BaseException):
@@ -21,19 +22,19 @@ class TooLarge(BaseException):
 
 
 class Bound:
-    """A watch that gives up when something turns out to be large: after so many bytes, or so many seconds."""
+    """A watch that gives up when something turns out to be large: after so many bytes of either kind, or seconds."""
 
-    def __init__(self, size: int, seconds: float) -> None:
-        self._size = size
+    def __init__(self, pickled: int, seconds: float, copied: int) -> None:
+        self._pickled, self._copied = pickled, copied
         self._until = time.perf_counter() + seconds
 
-    def __call__(self, written: int) -> None:
+    def __call__(self, pickled: int, copied: int) -> None:
         """Raise TooLarge if it is."""
-        if written > self._size or time.perf_counter() > self._until:
+        if pickled > self._pickled or copied > self._copied or time.perf_counter() > self._until:
             raise TooLarge
 
 
-def give_way(_written: int = 0) -> None:
+def give_way(_pickled: int = 0, _copied: int = 0) -> None:
     """Let other threads run: for whoever works beside the loop."""
     time.sleep(0)
 
@@ -50,11 +51,12 @@ class Parts:
         self._watch = watch
 
     def write(self, part: Any) -> None:
-        """Called by a pickler, with bytes or a view of some."""
-        self.parts.append(part if type(part) is bytes else bytes(part))
-        self.size += len(part)
+        """Called by a pickler, with bytes or with what holds some."""
+        data = part if type(part) is bytes else bytes(part)
+        self.parts.append(data)
+        self.size += len(data)
         if self._watch is not None:
-            self._watch(self.size)
+            self._watch(self.size, 0)
 
     def joined(self) -> bytes:
         """All that was written."""

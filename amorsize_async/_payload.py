@@ -25,6 +25,7 @@ __all__ = (
     "PackedFunction",
     "Packing",
     "Parcel",
+    "copied_size",
     "dumps",
     "has_bundles",
     "is_coroutine_function",
@@ -171,6 +172,12 @@ def load_pickle(each: bytes | Bundle, *, gently: bool = False) -> Any:
     if not gently:
         return loads(stream, buffers=each.buffers)
     return pickle.Unpickler(GentleReader(stream), buffers=each.buffers).load()
+
+
+def copied_size(parcel: Parcel) -> int:
+    """Bytes of a parcel that are only to be copied."""
+    bundles = [each for each in (parcel if isinstance(parcel, list) else [parcel]) if isinstance(each, Bundle)]
+    return sum(_length(buffer) for bundle in bundles for buffer in bundle.buffers)
 
 
 def has_bundles(parcel: Parcel) -> bool:

@@ -21,6 +21,9 @@ __all__ = ("Collector", "Outlet", "Reorder", "ResultStream", "Sink")
 
 R = TypeVar("R")
 
+HELD_BYTES = 64 << 20
+# Bytes of results that wait for the consumer of a stream before dispatch waits for it, too: an item may hold megabytes.
+
 Piece = tuple[int, list[Any]]
 # Values of neighbouring items, with the index of the first.
 
@@ -49,8 +52,8 @@ class Reorder:
 class Sink(Protocol):
     """Where a run puts its values."""
 
-    def put(self, start: int, values: list[Any]) -> None:
-        """Take the values of the items from `start` on."""
+    def put(self, start: int, values: list[Any], size: int = 0) -> None:
+        """Take the values of the items from `start` on, which came in so many bytes."""
 
     def delivered_up_to(self, index: int) -> bool:
         """Whether everything before `index` that is to be delivered first has been put."""
@@ -75,7 +78,7 @@ class Collector:
         self.values: list[Any] = []
         self._reorder = Reorder()
 
-    def put(self, start: int, values: list[Any]) -> None:
+    def put(self, start: int, values: list[Any], size: int = 0) -> None:
         for _, piece in self._reorder.put(start, values):
             self.values += piece
 
@@ -99,7 +102,7 @@ class Outlet:
     """A bounded buffer between a run and its consumer.
 
     buffersize: the most items dispatched and not yet consumed; chunks: the same in pieces, for when `buffersize` is
-    None and the right number of items is not known.
+    None and the right number of items is not known. Then HELD_BYTES bound what waits for the consumer, too.
     """
 
     def __init__(self, *, ordered: bool, buffersize: int | None, chunks: int) -> None:
@@ -110,17 +113,22 @@ class Outlet:
         self._pieces: deque[Piece] = deque()
         self._open_items = 0
         self._open_chunks = 0
+        self._sizes: dict[int, int] = {}
+        self._held = 0
         self._changed = asyncio.Event()
         self._freed = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<Outlet open_items={self._open_items} open_chunks={self._open_chunks} ready={len(self._pieces)}>"
+        out = f"open_items={self._open_items} open_chunks={self._open_chunks}"
+        return f"<Outlet {out} ready={len(self._pieces)} held={self._held} bytes>"
 
     def allow(self, chunks: int) -> None:
         """Set the number of pieces, once the number of workers is known."""
         self._chunks = chunks
 
-    def put(self, start: int, values: list[Any]) -> None:
+    def put(self, start: int, values: list[Any], size: int = 0) -> None:
+        self._sizes[start] = size
+        self._held += size
         self._pieces.extend(self._reorder.put(start, values) if self._reorder else [(start, values)])
         self._changed.set()
 
@@ -130,7 +138,7 @@ class Outlet:
     def room(self) -> int | None:
         if self._buffersize is not None:
             return max(0, self._buffersize - self._open_items)
-        return None if self._open_chunks < self._chunks else 0
+        return None if self._open_chunks < self._chunks and self._held < HELD_BYTES else 0
 
     async def wait_for_room(self) -> None:
         while self.room() == 0:
@@ -148,8 +156,9 @@ class Outlet:
         """The next piece for the consumer, None if there is none now."""
         return self._pieces.popleft() if self._pieces else None
 
-    def consumed(self, items: int) -> None:
-        """Note that the consumer is done with a piece of `items`."""
+    def consumed(self, start: int, items: int) -> None:
+        """Note that the consumer is done with the piece of `items` from `start` on."""
+        self._held -= self._sizes.pop(start, 0)
         self._open_items -= items
         self._open_chunks -= 1
         self._freed.set()
@@ -253,7 +262,7 @@ class ResultStream(Generic[R]):
 
     async def _exchange(self) -> None:
         if self._piece:
-            self._outlet.consumed(len(self._piece))
+            self._outlet.consumed(self._start, len(self._piece))
             self._piece, self._next = [], 0
         while (piece := self._outlet.take()) is None or self._closed:
             if self._closed:

@@ -110,6 +110,7 @@ class Run:
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._flights: set[Flight] = set()
+        self._sent_to: set[Place] = set()
 
     def __repr__(self) -> str:
         return f"<Run {self.function.name} {self._books!r}, {len(self._flights)} chunks out>"
@@ -202,9 +203,9 @@ class Run:
         if self.function.home is None:
             return
         calls = []
-        for place in self._pool.places:
-            if place.ready and self.function.digest in place.known:
-                place.known.discard(self.function.digest)
+        for place in self._sent_to:
+            place.known.discard(self.function.digest)
+            if place.ready and place in self._pool.places:
                 self._pool.hold(place, self._share)
                 calls.append(self._called(place, forget, self.function.digest))
         if calls:
@@ -333,6 +334,7 @@ class Run:
         future = self._called(place, job.call, *job.args)
         flight = Flight(place, batch, job, terms.stride, watch, future, self._deadline(place, job, future))
         self._flights.add(flight)
+        self._sent_to.add(place)
         watch.pause()
         return flight
 
@@ -391,9 +393,8 @@ class Run:
             return
         reply: ChunkReply = flight.future.result()
         self._judge.survived()
-        self._transport.noted(reply)
         if reply.refused:
-            self._transport.take_back(flight.job.arena)
+            self._transport.take_back_from(reply, flight.job.arena)
             flight.place.known.discard(self.function.digest)
             self._settle(flight)
             singly = flight.batch.singly or reply.refused == "items"
@@ -407,7 +408,7 @@ class Run:
         batch, watch = flight.batch, flight.watch
         arena = flight.job.arena
         loaded = await self._transport.loaded(reply, arena) or await self._sent_singly(flight, reply)
-        self._transport.take_back(arena)
+        self._transport.take_back_from(reply, arena)
         if loaded is None:
             self._settle(flight)
             await self._halve(batch)
@@ -420,7 +421,7 @@ class Run:
             failures = [failed for failed in failures if failed.index not in retried]
         watch.transfer()
         self._books.account(batch, reply, failures, again)
-        self._books.deliver(batch, values, failures, again)
+        self._books.deliver(batch, values, failures, again, reply.bytes_out)
         self._share.steady = self._options.item_timeout is None
         self._books.learn(reply, watch)
         self._settle(flight)

@@ -11,7 +11,7 @@ from functools import partial
 from ._arena import Arena
 from ._chunking import ChunkSizer
 from ._parts import Bound, TooLarge, Watch, give_way
-from ._payload import Bundle, PackedFunction, Parcel
+from ._payload import PackedFunction, copied_size, parcel_size
 from ._threads import in_thread
 from ._wire import Batch, Job, Loaded, Terms, job_for, load_values
 from ._worker import ChunkReply
@@ -19,13 +19,12 @@ from .backends import Pool
 
 __all__ = ("Transport",)
 
-ON_LOOP_SECONDS, ON_LOOP_BYTES = 0.001, 1 << 20
-# The most that pickling one chunk may hold the loop. What is large shows when so much of it is pickled, and is begun
-# anew beside the loop: a first item of a list of millions costs the loop no more than this, either.
-
-STREAM_ON_LOOP, BUFFERS_ON_LOOP = 1 << 17, 1 << 20
-# Bytes of a reply that are unpickled, and read from an arena, on the loop. A hop to a thread and back takes 0.1 ms, and
-# small objects are made from about 100 bytes in each microsecond.
+ON_LOOP_SECONDS = 0.001
+PICKLED_ON_LOOP, UNPICKLED_ON_LOOP, COPIED_ON_LOOP = 1 << 20, 1 << 17, 4 << 20
+# The most that the payload of one chunk may hold the loop: seconds of pickling, and bytes that are pickled, unpickled,
+# and only copied. What is large shows when so much of it is pickled, and is begun anew beside the loop: a first item
+# that is a list of millions costs the loop no more than this, either. Small objects are made from 100 bytes in each
+# microsecond; copies take 0.2 ms for each MiB; and a hop to a thread and back takes 0.1 ms.
 
 
 class Transport:
@@ -41,7 +40,7 @@ class Transport:
         if terms.pickled and self._seems_large(batch):
             return None
         try:
-            return self._packed(batch, terms, Bound(ON_LOOP_BYTES, ON_LOOP_SECONDS))
+            return self._packed(batch, terms, Bound(PICKLED_ON_LOOP, ON_LOOP_SECONDS, COPIED_ON_LOOP))
         except TooLarge:
             return None
 
@@ -54,7 +53,7 @@ class Transport:
         costs, items = self._sizer.costs, len(batch.items)
         if costs is None:
             return False
-        return costs.item_bytes * items > ON_LOOP_BYTES or costs.item_transfer * items > 2 * ON_LOOP_SECONDS
+        return costs.item_bytes * items > 1.2 * COPIED_ON_LOOP or costs.item_transfer * items > 4 * ON_LOOP_SECONDS
 
     def _packed(self, batch: Batch, terms: Terms, watch: Watch) -> Job:
         arena = self._lend() if terms.pickled else None
@@ -81,9 +80,14 @@ class Transport:
         if arena is not None and self._arenas is not None:
             self._arenas.take_back(arena)
 
-    def noted(self, reply: ChunkReply) -> None:
-        """Take notice of a worker to which the system refused an arena: there will be no more of them."""
-        self._refused(reply.no_memory)
+    def take_back_from(self, reply: ChunkReply, arena: Arena | None) -> None:
+        """Have the arena of a reply again, unless the worker still holds what lies there, or could not use it."""
+        if reply.no_memory:
+            self._refused(reply.no_memory)
+        if arena is not None and (reply.held or reply.no_memory):
+            arena.close()
+        else:
+            self.take_back(arena)
 
     async def loaded(self, reply: ChunkReply, arena: Arena | None) -> Loaded | None:
         """See `load_values`."""
@@ -96,15 +100,5 @@ def _is_light(reply: ChunkReply) -> bool:
     """Whether the values of a reply can be had on the loop."""
     if not reply.packed:
         return True
-    stream, buffers = _sizes(reply.values)
-    return stream <= STREAM_ON_LOOP and buffers <= BUFFERS_ON_LOOP
-
-
-def _sizes(parcel: Parcel) -> tuple[int, int]:
-    """Bytes to be unpickled, and bytes only to be copied."""
-    if isinstance(parcel, list):
-        sizes = [_sizes(each) for each in parcel]
-        return sum(stream for stream, _ in sizes), sum(buffers for _, buffers in sizes)
-    if isinstance(parcel, Bundle):
-        return sum(map(len, parcel.stream)), sum(map(len, parcel.buffers))
-    return len(parcel), 0
+    copied = copied_size(reply.values)
+    return copied <= COPIED_ON_LOOP and parcel_size(reply.values) - copied <= UNPICKLED_ON_LOOP

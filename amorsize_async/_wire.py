@@ -138,7 +138,7 @@ def job_for(
     how = Packing(singly=batch.singly, out_of_band=arena is not None, watch=watch)
     parcel, unsendable = _payload.pack_items(batch.items, how)
     if watch is not None:
-        watch(_payload.parcel_size(parcel))  # what is beside the pickle is to be copied, too
+        watch(0, _payload.copied_size(parcel))
     chunk = replace(chunk, items=_stowed(parcel, arena), unsent=tuple(unsendable))
     return Job(ticket, run_chunk, (chunk,), unsendable, arena)
 
@@ -146,8 +146,7 @@ def job_for(
 def _stowed(parcel: Parcel, arena: Arena | None) -> Parcel:
     if arena is None or not _payload.has_bundles(parcel):
         return parcel
-    with arena.second() as descriptor:
-        return _arena.stowed(parcel, descriptor)
+    return _arena.stowed(parcel, arena.write)
 
 
 def _run_here(function: Callable[[Any], Any], items: Sequence[Any], chunk: Chunk, cell: Cell) -> ChunkReply:
@@ -177,8 +176,8 @@ def load_values(reply: ChunkReply, arena: Arena | None, *, gently: bool = False)
 def _fetched(parcel: Parcel, arena: Arena | None) -> Parcel:
     if arena is None or not _payload.has_bundles(parcel):
         return parcel
-    with arena.second() as descriptor:
-        return _arena.fetched(parcel, descriptor)
+    arena.used = True
+    return _arena.fetched(parcel, arena.descriptor)
 
 
 def failed_items(

@@ -18,7 +18,7 @@ WAITING_SHARE = 0.5
 # A coroutine function that computes for less than this share of its time is limited by what it waits for.
 
 COSTLY_TRANSFER = 1.0
-# Warn when moving the items took more of the loop's time than this share of the work in the workers.
+# Warn when moving the items took more than this share of the work in the workers.
 
 
 @dataclass(slots=True)
@@ -28,6 +28,7 @@ class Tally:
     total: items of the input, None if unknown. completed: items with an outcome. tolerant: failed items count as done,
     since their exceptions stand among the results. is_async: the function gives coroutines.
     work, cpu: seconds inside the function, summed over the workers. transfer, overhead: seconds of the loop.
+    moving: seconds of the workers that went into their side of the payload.
     waited: seconds that dispatch waited, by what it waited for ("input", "workers", "consumer").
     """
 
@@ -43,6 +44,7 @@ class Tally:
     work: float = 0.0
     cpu: float = 0.0
     transfer: float = 0.0
+    moving: float = 0.0
     overhead: float = 0.0
     bytes_in: int = 0
     bytes_out: int = 0
@@ -222,7 +224,7 @@ _LIMITS = {
 
 
 def _advice(tally: Tally) -> list[str]:
-    if tally.transfer > COSTLY_TRANSFER * max(tally.work, 1e-3) and tally.chunks:
+    if tally.transfer + tally.moving > COSTLY_TRANSFER * max(tally.work, 1e-3) and tally.chunks:
         return ["moving the items costs more than computing them: send less, or do more per item"]
     return []
 

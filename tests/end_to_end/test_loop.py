@@ -4,28 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 
 import pytest
 
 import jobs
 from amorsize_async import AsyncExecutor, execute_async
-
-
-@asynccontextmanager
-async def lag_of_the_loop():
-    """Collect how late a 1 ms ticker comes, in seconds."""
-    lags: list[float] = []
-
-    async def tick():
-        while True:
-            began = time.perf_counter()
-            await asyncio.sleep(0.001)
-            lags.append(time.perf_counter() - began - 0.001)
-
-    ticker = asyncio.ensure_future(tick())
-    yield lags
-    ticker.cancel()
+from lag import lag_of_the_loop
 
 
 async def test_a_generator_that_blocks_does_not_block_the_loop(executor):

@@ -53,7 +53,7 @@ async def test_an_outlet_gives_room_in_items_if_it_was_given_a_size():
     assert outlet.room() == 0
     outlet.put(0, [0, 1, 2])
     assert outlet.room() == 0
-    outlet.consumed(3)
+    outlet.consumed(0, 3)
     assert outlet.room() == 3
 
 
@@ -73,7 +73,7 @@ async def test_waiting_for_room_ends_when_something_is_consumed():
     waiting = asyncio.ensure_future(outlet.wait_for_room())
     await asyncio.sleep(0)
     assert not waiting.done()
-    outlet.consumed(1)
+    outlet.consumed(0, 1)
 
     await waiting
 

@@ -1,0 +1,376 @@
+"""Large items, results and constants: they arrive as they were, hold nobody up, and leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import pickle
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jobs
+import large_jobs
+from amorsize_async import AsyncExecutor, _system
+from amorsize_async.errors import WorkerCrashedError
+from lag import lag_of_the_loop
+
+MIB = 1 << 20
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has files without a name")
+
+
+@pytest.fixture
+async def executor():
+    """Two workers; how they start does not matter to what they are sent."""
+    async with AsyncExecutor(2) as executor:
+        yield executor
+
+
+def read_only(array):
+    """The same array, not to be written to."""
+    array.flags.writeable = False
+    return array
+
+
+ITEMS = {
+    "array": lambda: np.arange(50_000.0),
+    "a small array": lambda: np.arange(5),
+    "read-only array": lambda: read_only(np.arange(50_000)),
+    "array by columns": lambda: np.asfortranarray(np.arange(60_000.0).reshape(200, 300)),
+    "array with gaps": lambda: np.arange(100_000)[::2],
+    "array of objects": lambda: np.array([{"a": 1}, None, "text"] * 9_000, dtype=object),
+    "array of records": lambda: np.zeros(9_000, dtype=[("x", "f8"), ("y", "i4")]),
+    "bytes": lambda: os.urandom(MIB),
+    "bytearray": lambda: bytearray(os.urandom(MIB)),
+    "memoryview": lambda: memoryview(bytearray(os.urandom(MIB))),
+    "read-only memoryview": lambda: memoryview(os.urandom(MIB)),
+    "a small memoryview": lambda: memoryview(b"abc"),
+    "memoryview of numbers": lambda: memoryview(np.arange(60_000.0)).cast("B").cast("d", (200, 300)),
+    "memoryview with gaps": lambda: memoryview(bytearray(os.urandom(MIB)))[::3],
+}
+
+
+@pytest.mark.parametrize("make", ITEMS.values(), ids=ITEMS.keys())
+async def test_what_holds_a_buffer_arrives_as_it_was_both_ways(executor, make):
+    """Equal, of the same type and shape, and writable where it was."""
+    item = make()
+
+    (back, writable), (again, _) = await executor.execute(large_jobs.as_it_came, [item, item])
+
+    for each in (back, again):
+        assert type(each) is type(item)
+        if isinstance(item, np.ndarray):
+            np.testing.assert_array_equal(each, item)
+            assert each.flags.f_contiguous == (item.flags.f_contiguous or item.ndim == 1)
+        else:
+            assert each == item
+        assert large_jobs.is_writable(each) == writable == large_jobs.is_writable(item)
+
+
+async def test_tables_arrive_as_they_were(executor):
+    """Pandas and Arrow hand out their buffers as numpy does."""
+    pandas, arrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame({"n": np.arange(50_000), "x": np.random.default_rng(1).random(50_000)})
+    table = arrow.table({"n": np.arange(50_000), "name": ["a", "b"] * 25_000})
+
+    (frame_back, _), (table_back, _) = await executor.execute(large_jobs.as_it_came, [frame, table])
+
+    pandas.testing.assert_frame_equal(frame_back, frame)
+    assert table_back.equals(table)
+
+
+async def test_large_buffers_inside_other_objects_travel_too(executor):
+    """Wherever they are: in dictionaries, in closures, in results of functions from `__main__`."""
+    offset = np.full(50_000, 3)
+
+    results = await executor.execute(lambda item: {"sum": item["x"] + offset}, [{"x": np.arange(50_000)}] * 3)
+
+    for result in results:
+        np.testing.assert_array_equal(result["sum"], np.arange(50_000) + 3)
+
+
+async def test_a_worker_that_writes_into_its_item_changes_nothing_here(executor):
+    """An item is the worker's own."""
+    items = [bytearray(100_000) for _ in range(8)] + [np.zeros(100_000, dtype=np.uint8) for _ in range(8)]
+
+    results = await executor.execute(large_jobs.overwritten, items)
+
+    assert all(result[0] == 255 for result in results)
+    assert all(item[0] == 0 for item in items)
+
+
+async def test_a_function_may_keep_what_it_was_given(executor):
+    """The memory of a kept item is not used for another one."""
+    items = [np.full(200_000, number, dtype=np.uint8) for number in range(30)]
+
+    results = await executor.execute(large_jobs.keep, items, n_jobs=1)
+
+    assert results[-1] == list(range(30))
+
+
+async def test_results_may_be_views_of_their_items(executor):
+    """What is sent back does not overwrite what is still to be sent."""
+    items = [np.full(100_000, number) for number in range(20)]
+
+    results = await executor.execute(partial(jobs.identity), items, chunksize=5)
+
+    assert [int(result[0]) for result in results] == [int(result[-1]) for result in results] == list(range(20))
+
+
+async def test_large_results_of_small_items_are_whole(executor):
+    """Of any size around the bounds that decide how they travel."""
+    sizes = [1, (1 << 14) - 1, 1 << 14, 1 << 16, (1 << 16) + 1, MIB, 4 * MIB + 1, 9 * MIB]
+
+    results = await executor.execute(large_jobs.made_of, [(size, size % 251) for size in sizes])
+
+    assert [(len(result), set(result)) for result in results] == [(size, {size % 251}) for size in sizes]
+
+
+async def test_arrays_of_many_sizes_come_home_in_blocks_as_they_were(executor):
+    """Neighbours share memory here, and do not overlap."""
+    sizes = [3_000, 600_000, 20_000, 5 * MIB, 17, 2 * MIB, 2 * MIB, 100_000] * 3
+
+    results = await executor.execute(np.ones, sizes, chunksize=8)
+
+    for result in results:
+        result[:] += 1
+    assert [(len(result), set(result)) for result in results] == [(size, {2.0}) for size in sizes]
+
+
+# ── constants ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@linux
+async def test_workers_share_one_copy_of_a_large_constant(executor):
+    """What each worker has for itself does not grow by its size."""
+    constant = np.ones(64 * MIB // 8)
+    small = dict(await _private_bytes(executor, np.ones(1)))
+
+    large = dict(await _private_bytes(executor, constant))
+
+    assert set(small) == set(large)
+    assert all(large[pid] - small[pid] < 16 * MIB for pid in large)
+
+
+async def _private_bytes(executor, constant):
+    answers = await executor.execute(partial(large_jobs.private_bytes, constant), range(64), chunksize=1)
+    return [(pid, size) for size, pid in answers]
+
+
+async def test_a_large_constant_is_sent_once(executor):
+    """Not with each chunk, and not to each worker."""
+    constant = np.arange(4 * MIB)
+
+    results, report = await executor.execute(
+        partial(large_jobs.element, constant), range(500), chunksize=5, return_report=True
+    )
+
+    assert results == list(range(500))
+    assert report.chunks == 100
+    assert report.bytes_in < MIB
+
+
+async def test_what_one_worker_writes_into_a_constant_is_its_own(executor):
+    """As with any argument, others do not see it, and neither do we."""
+    constant = np.arange(100_000)
+
+    results = await executor.execute(partial(large_jobs.scribble, constant), [7] * 40, chunksize=1)
+
+    pids = {pid for _, pid in results}
+    assert [before for before, _ in results].count(7) == len(pids)
+    assert constant[7] == 7
+
+
+async def test_a_closure_over_a_large_list_arrives(executor):
+    """It has no buffers: its pickle travels in one piece."""
+    numbers = list(range(300_000))
+
+    assert await executor.execute(lambda index: numbers[index], [0, 299_999]) == [0, 299_999]
+
+
+# ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("way", ["there", "back"])
+async def test_a_list_of_millions_does_not_hold_the_loop(executor, way):
+    """Pickling one takes longer than the worst that the loop meets."""
+    numbers = list(range(3_000_000))
+    began = time.perf_counter()
+    pickle.loads(pickle.dumps(numbers))
+    both = time.perf_counter() - began
+    fn, items = (len, [numbers]) if way == "there" else (large_jobs.numbers, [3_000_000])
+    gc.collect()
+
+    async with lag_of_the_loop() as lags:
+        results = await executor.execute(fn, items)
+
+    assert results == ([3_000_000] if way == "there" else [numbers])
+    assert max(lags) < max(0.05, both / 2)
+
+
+async def test_large_items_travel_alone(executor):
+    """A chunk is bounded in bytes, and what is larger than that by itself has no company."""
+    _, report = await executor.execute(len, [bytes(5 * MIB)] * 12, return_report=True)
+
+    assert report.chunks == 12
+
+
+async def test_a_run_that_spends_its_time_on_moving_items_says_so(executor):
+    """The report names the payload, and what to do."""
+    _, report = await executor.execute(len, [np.zeros(MIB // 8) for _ in range(50)], return_report=True)
+
+    assert "moving the items costs more than computing them" in " ".join(report.warnings)
+
+
+async def test_what_waits_for_a_slow_consumer_is_bounded_in_bytes(executor):
+    """Megabytes for each item fill the window long before its chunks are counted."""
+    computed = []
+
+    def items():
+        for number in range(400):
+            computed.append(number)
+            yield (MIB, number % 200)
+
+    async with executor.stream(large_jobs.made_of, items()) as results:
+        await anext(results)
+        await _settled(computed)
+
+        assert len(computed) < 200
+
+
+async def _settled(computed):
+    """Wait until no more items are taken."""
+    before = -1
+    while before < len(computed):
+        before = len(computed)
+        await asyncio.sleep(0.5)
+
+
+# ── what is left behind ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@linux
+@pytest.mark.parametrize("ending", ["ok", "error", "cancelled", "worker killed"])
+async def test_no_shared_memory_outlives_its_run(executor, ending):
+    """Neither here nor in the workers, however it ends."""
+    before = large_jobs.nameless_files()
+    constant = np.ones(MIB)
+    items = [np.full(MIB // 8, 1.0) for _ in range(30)]
+    fn = {"ok": np.sum, "error": jobs.raise_value_error, "cancelled": _slow, "worker killed": jobs.die}[ending]
+    call = executor.execute(partial(_with_constant, constant, fn), items)
+
+    if ending == "cancelled":
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(call, 0.3)
+    elif ending == "ok":
+        await call
+    else:
+        with pytest.raises((ValueError, WorkerCrashedError)):
+            await call
+
+    gc.collect()
+    assert large_jobs.nameless_files() == before
+    assert await executor.execute(large_jobs.shared_maps, range(8), chunksize=1) == [[]] * 8
+
+
+def _with_constant(constant, fn, item):
+    assert constant[0] == 1.0
+    return fn(item)
+
+
+def _slow(item):
+    time.sleep(0.05)
+    return item
+
+
+@linux
+async def test_the_memory_of_a_killed_parent_is_free_at_once(tmp_path):
+    """There is no name that could keep it."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM, encoding="utf-8")
+    before = _shared_kilobytes()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(program), stdout=asyncio.subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+    assert (await process.stdout.readline()).strip() == b"ready"
+    assert _shared_kilobytes() - before > 200 << 10
+
+    process.send_signal(signal.SIGKILL)
+    await process.wait()
+
+    for _ in range(100):
+        if _shared_kilobytes() - before < 100 << 10:
+            break
+        await asyncio.sleep(0.05)
+    assert _shared_kilobytes() - before < 100 << 10
+
+
+PROGRAM = """
+import asyncio, time
+from functools import partial
+import numpy as np
+from amorsize_async import execute_async
+
+def use(constant, item):
+    if item == 1:
+        print("ready", flush=True)
+    time.sleep(60)
+
+asyncio.run(execute_async(partial(use, np.ones(32 << 20)), [1, 2], n_jobs=2))
+"""
+
+
+def _shared_kilobytes():
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Shmem:"))
+
+
+# ── where it is refused ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@linux
+async def test_without_shared_memory_payloads_travel_in_band_with_one_warning(executor, monkeypatch, caplog):
+    """A sandbox may refuse it: everything still arrives, and the report says why it is slow."""
+    monkeypatch.setattr(_system, "nameless_file", _refused)
+    items = [np.full(MIB // 8, number) for number in range(10)]
+
+    with caplog.at_level(logging.WARNING, "amorsize_async"):
+        for _ in range(2):
+            results, report = await executor.execute(np.sum, items, return_report=True)
+
+    assert [int(result) for result in results] == [number * MIB // 8 for number in range(10)]
+    assert len(caplog.records) == 1
+    assert "shared memory was refused" in report.warnings[0]
+
+
+def _refused():
+    raise PermissionError(1, "Operation not permitted")
+
+
+@linux
+async def test_a_worker_that_cannot_open_the_memory_gets_everything_in_band(executor, monkeypatch, caplog):
+    """What was sent is sent again, and counted once."""
+    told = os.fstat
+
+    def mistaken(descriptor):
+        other = list(told(descriptor))
+        other[1] += 1  # the inode
+        return os.stat_result(other)
+
+    monkeypatch.setattr("amorsize_async._arena.os.fstat", mistaken)
+
+    results, report = await executor.execute(large_jobs.made_of, [(100_000, 5)] * 9, return_report=True)
+    arrays = await executor.execute(np.sum, [np.ones(100_000)] * 9)
+
+    assert [len(result) for result in results] == [100_000] * 9
+    assert arrays == [100_000.0] * 9
+    assert report.items == 9
+    assert sum("shared memory was refused" in record.getMessage() for record in caplog.records) == 1

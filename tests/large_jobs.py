@@ -1,0 +1,84 @@
+"""Functions over large items, importable by workers; without numpy, but for those that make arrays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+kept = []
+
+
+def as_it_came(item):
+    """Give back what came, and whether it could be written to."""
+    return item, is_writable(item)
+
+
+def is_writable(item):
+    """Whether the memory of an item can be written to; None where the question makes no sense."""
+    try:
+        return not memoryview(item).readonly
+    except TypeError:
+        return None
+
+
+def overwritten(item):
+    """Write into an item, and give it back."""
+    view = memoryview(item).cast("B")
+    view[0] = 255
+    return item
+
+
+def keep(item):
+    """Keep an item for ever; gives the first byte of each that was kept so far, to see that it is still the same."""
+    kept.append(item)
+    return [memoryview(each).cast("B")[0] for each in kept]
+
+
+def made_of(size_and_byte):
+    """Make so many bytes."""
+    size, byte = size_and_byte
+    return bytes([byte]) * size
+
+
+def numbers(count):
+    """Make a list of so many numbers."""
+    return list(range(count))
+
+
+def element(array, index):
+    """Look something up in a constant."""
+    return int(array[index])
+
+
+def scribble(array, index):
+    """Write into a constant; gives what was there, and who did it."""
+    before = int(array[index])
+    array[index] = -1
+    return before, os.getpid()
+
+
+def private_bytes(array, index):
+    """Memory of this worker that no other process shares, after it has read all of a constant; and its pid."""
+    array.sum()
+    rollup = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
+    sizes = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
+    return 1024 * (sizes["Private_Clean"] + sizes["Private_Dirty"]), os.getpid()
+
+
+def shared_maps(_item):
+    """Nameless files that this process has open or mapped, a line each."""
+    return nameless_files()
+
+
+def nameless_files(pid="self"):
+    """Nameless files that a process has open or mapped."""
+    maps = Path(f"/proc/{pid}/maps").read_text(encoding="ascii").splitlines()
+    found = [line for line in maps if "memfd:" in line]
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = str(link.readlink())
+        except OSError:
+            continue
+        if "memfd:" in target:
+            found.append(target)
+    return found
