@@ -18,6 +18,7 @@ from amorsize_async import AsyncExecutor
 
 from . import questions
 from .answers import Answer, Settings
+from .rows import ROWS
 
 __all__ = ("main",)
 
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says. Returns 0 whatever the numbers are: they are for eyes, not for gates."""
     options = _parsed(arguments)
     rounds = options.repeat or (QUICK_ROUNDS if options.quick else ROUNDS)
-    settings = Settings(AsyncExecutor().statistics().n_jobs, rounds, options.quick)
+    settings = Settings(AsyncExecutor().statistics().n_jobs, rounds, options.quick, options.rows)
     load = _load()
     print(f"{_machine()}, {settings.workers} workers, {rounds} rounds{', quick' if options.quick else ''}")
     if load > 0.5:
@@ -59,12 +60,18 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the answers there too")
     parser.add_argument("--quick", action="store_true", help="smaller loads and fewer rounds: under a minute")
     parser.add_argument("--repeat", type=int, metavar="N", help=f"rounds that count (default {ROUNDS})")
+    parser.add_argument("--rows", type=_names, default=(), metavar="NAME,...", help="of the matrix (default: all)")
     options = parser.parse_args(arguments)
-    if unknown := sorted(set(options.questions) - set(known)):
-        parser.error(f"no such question: {', '.join(unknown)}; there are {', '.join(known)}")
+    for what, asked, there in (("question", options.questions, known), ("row", options.rows, list(ROWS))):
+        if unknown := sorted(set(asked) - set(there)):
+            parser.error(f"no such {what}: {', '.join(unknown)}; there are {', '.join(there)}")
     if options.repeat is not None and options.repeat < 1:
         parser.error("--repeat takes a number of at least 1")
     return options
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _answered(name: str, settings: Settings) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from .contenders import Contender, Ours
 from .lag import Lag, Ticker
 from .loads import Load
 
-__all__ = ("Entry", "opened", "race", "ratio")
+__all__ = ("Entry", "opened", "race", "race_cold", "ratio", "ready")
 
 PAUSE = 0.05
 """Seconds between two contenders, in which the pool of the first falls asleep."""
@@ -33,8 +33,9 @@ class Entry:
     """A contender in one race.
 
     share: of the items that it gets; its times are scaled up. seconds: one per round (the median of its laps), scaled.
-    late: seconds, of all ticks of all rounds. efficiency: one per lap, where the contender measures it. remark: what
-    must be said about it.
+    late: seconds, of all ticks of all rounds. efficiency: one per lap, where the contender measures it: work over the
+    wall time of all its workers. cold: seconds from nothing to the first complete result, one per cold round. remark:
+    what must be said about it.
     """
 
     contender: Contender
@@ -42,6 +43,7 @@ class Entry:
     seconds: list[float] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
     efficiency: list[float] = field(default_factory=list)
+    cold: list[float] = field(default_factory=list)
     remark: str = ""
 
     @property
@@ -63,46 +65,87 @@ def ratio(entry: Entry, reference: Entry) -> float:
 async def race(load: Load, entries: Sequence[Entry], rounds: int) -> None:
     """Tune, run one round that only checks the results, then the rounds that count; fills the entries."""
     for entry in entries:
-        entry.remark = await entry.contender.tune(load)
-    expected = await asyncio.to_thread(lambda: [load.fn(item) for item in load.data])
-    for entry in entries:
-        results = await entry.contender.run(load.fn, load.sample(entry.share))
-        if results != expected[: len(results)] or len(results) != len(load.sample(entry.share)):
-            raise AssertionError(f"{entry.name} gave other results than a plain loop for {load.name}")
-        del results
-    del expected
+        entry.remark = await entry.contender.tune(load.part(entry.share))
+    await _check(load, entries)
     for number in range(rounds):
-        lead = number % len(entries)
-        for entry in [*entries[lead:], *entries[:lead]]:
-            await _run(load, entry)
+        for entry in _led_by(number, entries):
+            async with ready(entry.contender):
+                await _run(load, entry)
+
+
+async def race_cold(load: Load, entries: Sequence[Entry], rounds: int) -> None:
+    """Time each contender from nothing to its first complete result, with its settings; none may be open."""
+    for number in range(rounds):
+        for entry in _led_by(number, entries):
+            gc.collect()
+            await asyncio.sleep(PAUSE)
+            part = load.part(entry.share)
+            began = time.perf_counter()
+            await entry.contender.start()
+            try:
+                await entry.contender.run(load.function(coroutines=entry.contender.coroutines), part.items())
+                entry.cold.append(time.perf_counter() - began)
+            finally:
+                await entry.contender.close()
+
+
+def _led_by(number: int, entries: Sequence[Entry]) -> list[Entry]:
+    lead = number % len(entries)
+    return [*entries[lead:], *entries[:lead]]
+
+
+async def _check(load: Load, entries: Sequence[Entry]) -> None:
+    """Compare everybody's results with a plain loop's, which also warms them for this load."""
+    expected = await asyncio.to_thread(load.part(max(entry.share for entry in entries)).expected)
+    for entry in entries:
+        part = load.part(entry.share)
+        async with ready(entry.contender):
+            results = await entry.contender.run(load.function(coroutines=entry.contender.coroutines), part.items())
+        if len(results) != len(part.data) or not load.same(results, expected[: len(results)]):
+            raise AssertionError(f"{entry.name} gave other results than a plain loop for {load.name}")
 
 
 async def _run(load: Load, entry: Entry) -> None:
     gc.collect()
     await asyncio.sleep(PAUSE)
-    data = load.sample(entry.share)
+    part = load.part(entry.share)
+    fn = load.function(coroutines=entry.contender.coroutines)
     laps: list[float] = []
     kept: list[list[Any]] = []  # freeing a million objects holds the loop for milliseconds: nobody's fault, so later
     async with Ticker() as ticker:
         while sum(laps) < SPAN:
             began = time.perf_counter()
-            kept.append(await entry.contender.run(load.fn, data))
+            kept.append(await entry.contender.run(fn, part.items()))
             laps.append(time.perf_counter() - began)
             if isinstance(entry.contender, Ours):
-                entry.efficiency.append(entry.contender.report.efficiency)
-    entry.seconds.append(statistics.median(laps) * len(load.data) / len(data))
+                entry.efficiency.append(entry.contender.report.speedup / entry.contender.workers)
+    entry.seconds.append(statistics.median(laps) * len(load.data) / len(part.data))
     entry.late += ticker.late
 
 
 @asynccontextmanager
-async def opened(contenders: Sequence[Contender]) -> AsyncIterator[None]:
-    """Have the contenders open, and close those that were opened."""
-    ready: list[Contender] = []
+async def ready(contender: Contender) -> AsyncIterator[None]:
+    """Have a contender ready for its turn: a restless one is opened for it alone."""
+    if not contender.restless:
+        yield
+        return
+    await contender.open()
     try:
-        for contender in contenders:
-            await contender.open()
-            ready.append(contender)
         yield
     finally:
-        for contender in reversed(ready):
+        await contender.close()
+
+
+@asynccontextmanager
+async def opened(contenders: Sequence[Contender]) -> AsyncIterator[None]:
+    """Have the contenders open, but for restless ones, and close those that were opened."""
+    waiting: list[Contender] = []
+    try:
+        for contender in contenders:
+            if not contender.restless:
+                await contender.open()
+                waiting.append(contender)
+        yield
+    finally:
+        for contender in reversed(waiting):
             await contender.close()
