@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 import statistics
 import time
@@ -23,6 +24,7 @@ class Load:
     lazy: contenders are given a generator of the items, not a sequence. plain: the same work for those who cannot run
     `fn`, which is then `async def`; None if `fn` is plain itself. same: whether two lists of results are equal.
     known: what an item gives, where that can be had without the wait; None: a plain loop finds out.
+    fresh: each run gets copies of the items, because some contenders remember large ones.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Load:
     plain: Callable[[Any], Any] | None = None
     same: Callable[[list[Any], list[Any]], bool] = operator.eq
     known: Callable[[Any], Any] | None = None
+    fresh: bool = False
 
     def sample(self, share: float) -> Sequence[Any]:
         """The first `share` of the items."""
@@ -42,7 +45,9 @@ class Load:
         return replace(self, data=self.sample(share))
 
     def items(self) -> Iterable[Any]:
-        """The items in the form that a contender is given them."""
+        """The items in the form that a contender is given them; what this costs is nobody's time."""
+        if self.fresh:
+            return [copy.copy(item) for item in self.data]
         return (item for item in self.data) if self.lazy else self.data
 
     def expected(self) -> list[Any]:

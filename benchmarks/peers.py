@@ -23,8 +23,8 @@ class TunedPoolMap(PoolMap):
 
     async def tune(self, load: Load) -> str:
         """Try the pool's own choice, then sizes from the largest down."""
-        candidates = [*self.own(load), *chunk_sizes(load, self.workers)]
-        self.chunksize, tried = await best_of(candidates, partial(self._attempt, load))
+        sizes: list[int | None] = [*chunk_sizes(load, self.workers)]
+        self.chunksize, tried = await best_of(sizes, partial(self._attempt, load), self.own(load))
         return f"{_chunks(self.chunksize)}, the best of {tried} tried"
 
     def own(self, load: Load) -> list[int | None]:
@@ -59,14 +59,15 @@ class TunedJoblib(Joblib):
     """joblib over loky, warm, with the best of its automatic batches and fixed ones, arrays mapped or not."""
 
     name = "joblib (loky), tuned"
+    context: Any = None
 
     async def tune(self, load: Load) -> str:
         """Try automatic batches with each way of moving arrays, then fixed sizes with the better way."""
         ways: list[str | None] = ["1M", "64K", None] if hasattr(load.data[0], "nbytes") else ["1M"]
         automatic: list[dict[str, Any]] = [{"batch_size": "auto", "max_nbytes": way} for way in ways]
-        best, first = await best_of(automatic, partial(self._attempt, load))
+        best, first = await best_of([], partial(self._attempt, load), automatic)
         fixed = [{**best, "batch_size": size} for size in chunk_sizes(load, self.workers)]
-        best, then = await best_of([best, *fixed], partial(self._attempt, load))
+        best, then = await best_of(fixed, partial(self._attempt, load), [best])
         self._set(best)
         mapped = f", arrays of {best['max_nbytes']} and more mapped" if len(ways) > 1 and best["max_nbytes"] else ""
         return f"batches: {best['batch_size']}{mapped}, the best of {first + then - 1} tried"
@@ -77,8 +78,21 @@ class TunedJoblib(Joblib):
         self._set(getattr(self, "settings", {}))
 
     def _set(self, settings: dict[str, Any]) -> None:
+        """Enter its context, as documented for repeated calls; what it maps then lives from call to call."""
+        self._leave()
         self.settings = settings
-        self.parallel = importlib.import_module("joblib").Parallel(n_jobs=self.workers, **settings)
+        self.context = importlib.import_module("joblib").Parallel(n_jobs=self.workers, **settings)
+        self.parallel = self.context.__enter__()
+
+    def _leave(self) -> None:
+        if self.context is not None:
+            self.context.__exit__(None, None, None)
+        self.context = None
+
+    async def close(self) -> None:
+        """Leave the context, and end the executor."""
+        self._leave()
+        await super().close()
 
     async def _attempt(self, load: Load, settings: dict[str, Any]) -> None:
         self._set(settings)
@@ -172,8 +186,9 @@ class Aiomultiprocess(Contender):
 
     async def tune(self, load: Load) -> str:
         """Try how many items a worker runs at once, with one queue for all and with one for each worker."""
-        candidates = [(size, queues) for queues in (1, self.workers) for size in (256, 16, 1)]
-        (self.concurrency, self.queues), tried = await best_of(candidates, partial(self._attempt, load))
+        sizes = (256, 16) if asyncio.iscoroutinefunction(load.fn) else (16, 1)
+        candidates = [(size, queues) for queues in (1, self.workers) for size in sizes]
+        (self.concurrency, self.queues), tried = await best_of([], partial(self._attempt, load), candidates)
         return f"{self.concurrency} at once, {self.queues} queues, the best of {tried} tried"
 
     async def _attempt(self, load: Load, settings: tuple[int, int]) -> None:

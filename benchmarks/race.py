@@ -10,8 +10,8 @@ import asyncio
 import gc
 import statistics
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,7 @@ class Entry:
     share: of the items that it gets; its times are scaled up. seconds: one per round (the median of its laps), scaled.
     late: seconds, of all ticks of all rounds. efficiency: one per lap, where the contender measures it: work over the
     wall time of all its workers. cold: seconds from nothing to the first complete result, one per cold round. remark:
-    what must be said about it.
+    what must be said about it. failure: why it runs no more, "" while it does.
     """
 
     contender: Contender
@@ -45,6 +45,7 @@ class Entry:
     efficiency: list[float] = field(default_factory=list)
     cold: list[float] = field(default_factory=list)
     remark: str = ""
+    failure: str = ""
 
     @property
     def name(self) -> str:
@@ -62,47 +63,68 @@ def ratio(entry: Entry, reference: Entry) -> float:
     return statistics.median(mine / its for mine, its in zip(entry.seconds, reference.seconds, strict=True))
 
 
-async def race(load: Load, entries: Sequence[Entry], rounds: int) -> None:
-    """Tune, run one round that only checks the results, then the rounds that count; fills the entries."""
+async def race(load: Load, entries: Sequence[Entry], rounds: int, *, tolerant: bool = False) -> None:
+    """Tune, run one round that only checks the results, then the rounds that count; fills the entries.
+
+    tolerant: a peer that raises, or gives wrong results, is out of the race; its entry says why.
+    """
     for entry in entries:
-        entry.remark = await entry.contender.tune(load.part(entry.share))
-    await _check(load, entries)
+        with _failure_noted(entry, tolerant=tolerant):
+            entry.remark = await entry.contender.tune(load.part(entry.share))
+    await _check(load, entries, tolerant=tolerant)
     for number in range(rounds):
         for entry in _led_by(number, entries):
-            async with ready(entry.contender):
-                await _run(load, entry)
+            with _failure_noted(entry, tolerant=tolerant):
+                async with ready(entry.contender):
+                    await _run(load, entry)
 
 
 async def race_cold(load: Load, entries: Sequence[Entry], rounds: int) -> None:
     """Time each contender from nothing to its first complete result, with its settings; none may be open."""
     for number in range(rounds):
         for entry in _led_by(number, entries):
-            gc.collect()
-            await asyncio.sleep(PAUSE)
-            part = load.part(entry.share)
-            began = time.perf_counter()
-            await entry.contender.start()
-            try:
-                await entry.contender.run(load.function(coroutines=entry.contender.coroutines), part.items())
-                entry.cold.append(time.perf_counter() - began)
-            finally:
-                await entry.contender.close()
+            with _failure_noted(entry, tolerant=True):
+                await _run_cold(load.part(entry.share), entry)
+
+
+@contextmanager
+def _failure_noted(entry: Entry, *, tolerant: bool) -> Iterator[None]:
+    try:
+        yield
+    except Exception as exc:
+        if not tolerant or isinstance(entry.contender, Ours):
+            raise
+        entry.failure = f"{type(exc).__name__}: {exc}".splitlines()[0]
+
+
+async def _run_cold(part: Load, entry: Entry) -> None:
+    gc.collect()
+    await asyncio.sleep(PAUSE)
+    items = part.items()
+    began = time.perf_counter()
+    await entry.contender.start()
+    try:
+        await entry.contender.run(part.function(coroutines=entry.contender.coroutines), items)
+        entry.cold.append(time.perf_counter() - began)
+    finally:
+        await entry.contender.close()
 
 
 def _led_by(number: int, entries: Sequence[Entry]) -> list[Entry]:
     lead = number % len(entries)
-    return [*entries[lead:], *entries[:lead]]
+    return [entry for entry in [*entries[lead:], *entries[:lead]] if not entry.failure]
 
 
-async def _check(load: Load, entries: Sequence[Entry]) -> None:
+async def _check(load: Load, entries: Sequence[Entry], *, tolerant: bool) -> None:
     """Compare everybody's results with a plain loop's, which also warms them for this load."""
     expected = await asyncio.to_thread(load.part(max(entry.share for entry in entries)).expected)
-    for entry in entries:
+    for entry in _led_by(0, entries):
         part = load.part(entry.share)
-        async with ready(entry.contender):
-            results = await entry.contender.run(load.function(coroutines=entry.contender.coroutines), part.items())
-        if len(results) != len(part.data) or not load.same(results, expected[: len(results)]):
-            raise AssertionError(f"{entry.name} gave other results than a plain loop for {load.name}")
+        with _failure_noted(entry, tolerant=tolerant):
+            async with ready(entry.contender):
+                results = await entry.contender.run(load.function(coroutines=entry.contender.coroutines), part.items())
+            if len(results) != len(part.data) or not load.same(results, expected[: len(results)]):
+                raise AssertionError(f"{entry.name} gave other results than a plain loop for {load.name}")
 
 
 async def _run(load: Load, entry: Entry) -> None:
@@ -114,8 +136,9 @@ async def _run(load: Load, entry: Entry) -> None:
     kept: list[list[Any]] = []  # freeing a million objects holds the loop for milliseconds: nobody's fault, so later
     async with Ticker() as ticker:
         while sum(laps) < SPAN:
+            items = part.items()
             began = time.perf_counter()
-            kept.append(await entry.contender.run(fn, part.items()))
+            kept.append(await entry.contender.run(fn, items))
             laps.append(time.perf_counter() - began)
             if isinstance(entry.contender, Ours):
                 entry.efficiency.append(entry.contender.report.speedup / entry.contender.workers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from .loads import Load
@@ -13,7 +13,7 @@ __all__ = ("best_of", "chunk_sizes")
 T = TypeVar("T")
 
 WORSE = 2.0
-"""Who is this many times slower than the best so far ends the tuning: the next ones only get worse."""
+"""A size that is this many times slower than a larger one ends the tuning: smaller ones only get worse."""
 
 SHORT = 0.3
 """Seconds: a shorter try is done twice, and its better time counts."""
@@ -28,17 +28,26 @@ def chunk_sizes(load: Load, workers: int) -> list[int]:
     return sizes
 
 
-async def best_of(candidates: Iterable[T], run: Callable[[T], Awaitable[object]]) -> tuple[T, int]:
-    """Run once or twice with each candidate. Gives the quickest one, and how many were tried."""
-    tried: list[tuple[float, T]] = []
-    for candidate in candidates:
-        seconds = await _timed(run, candidate)
-        if seconds < SHORT:
-            seconds = min(seconds, await _timed(run, candidate))
-        tried.append((seconds, candidate))
-        if seconds > WORSE * min(seconds for seconds, _ in tried):
+async def best_of(
+    descending: Sequence[T], run: Callable[[T], Awaitable[object]], others: Sequence[T] = ()
+) -> tuple[T, int]:
+    """Run once or twice with each candidate. Gives the quickest one, and how many were tried.
+
+    descending: sizes from the largest down, which end early; others: settings that are all tried.
+    """
+    seconds = [(await _seconds(run, candidate), candidate) for candidate in others]
+    downwards: list[tuple[float, T]] = []
+    for candidate in descending:
+        downwards.append((await _seconds(run, candidate), candidate))
+        if downwards[-1][0] > WORSE * min(it for it, _ in downwards):
             break
-    return min(tried, key=lambda pair: pair[0])[1], len(tried)
+    seconds += downwards
+    return min(seconds, key=lambda pair: pair[0])[1], len(seconds)
+
+
+async def _seconds(run: Callable[[T], Awaitable[object]], candidate: T) -> float:
+    seconds = await _timed(run, candidate)
+    return seconds if seconds >= SHORT else min(seconds, await _timed(run, candidate))
 
 
 async def _timed(run: Callable[[T], Awaitable[object]], candidate: T) -> float:

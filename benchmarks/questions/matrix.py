@@ -45,7 +45,7 @@ NOTES = (
     "below 1, ours is quicker; medians of ratios within a round",
     "cold: from nothing to the first complete result, against the peer that is best in that",
     "efficiency: work over the wall time of all workers, as our own report measures it",
-    "pools start their workers in the same way and are warm; peers have the best settings of those tried, ours has none",
+    "pools start their workers in the same way and are warm; peers have the best settings tried, ours has none",
 )
 LAG_P99, LAG_WORST = 5, 50
 AGAINST_POOLS = 10
@@ -62,7 +62,12 @@ async def ask(settings: Settings) -> Answer:
         raced[name] = await _raced(ROWS[name], settings, scale)
     absent = [f"{kind.name} takes no part: {kind.needs} is not installed" for kind in KINDS if not kind.installed()]
     tables = [_summary(raced, absent), *(_table(*raced[name]) for name in raced)]
-    numbers = [_numbers(name, load, entry, entries) for name, (load, entries) in raced.items() for entry in entries]
+    numbers = [
+        _numbers(name, load, entry, entries)
+        for name, (load, entries) in raced.items()
+        for entry in entries
+        if not entry.failure
+    ]
     return Answer(tables, [promise for name in raced for promise in _promises(name, raced[name][1])], numbers)
 
 
@@ -71,9 +76,10 @@ async def _raced(row: Row, settings: Settings, scale: int) -> tuple[Load, list[E
     kinds = [kind for kind in KINDS if kind.installed()] + ([Gather] if load.plain else [])
     entries = [Entry(kind(settings.workers), row.shares.get(kind.name, 1.0)) for kind in kinds]
     async with opened([entry.contender for entry in entries]):
-        await race(load, entries, settings.rounds)
-    pools = [entry for entry in entries if not isinstance(entry.contender, (Serial, Gather))]
-    await race_cold(load, pools, max(1, settings.rounds // 2))
+        await race(load, entries, settings.rounds, tolerant=True)
+    if row.cold:
+        pools = [it for it in entries if not it.failure and not isinstance(it.contender, (Serial, Gather))]
+        await race_cold(load, pools, max(1, settings.rounds // 2))
     return load, entries
 
 
@@ -81,7 +87,7 @@ async def _raced(row: Row, settings: Settings, scale: int) -> tuple[Load, list[E
 
 
 def _peers(entries: Sequence[Entry]) -> list[Entry]:
-    return [entry for entry in entries if not isinstance(entry.contender, NO_PEERS)]
+    return [entry for entry in entries if not entry.failure and not isinstance(entry.contender, NO_PEERS)]
 
 
 def _best(entries: Sequence[Entry]) -> Entry:
@@ -151,7 +157,9 @@ def _table(load: Load, entries: Sequence[Entry]) -> Table:
         notes.append("who is scaled ran a part of the items, and its time was multiplied")
     if load.plain:
         notes.append("who cannot run coroutines calls a plain function that runs each on a loop of its own")
-    return Table(f"{len(load.data):,} {load.name}", COLUMNS, [_row(it, entries[0], serial) for it in entries], notes)
+    notes += [f"{entry.name} failed: {entry.failure}" for entry in entries if entry.failure]
+    rows = [_row(entry, entries[0], serial) for entry in entries if not entry.failure]
+    return Table(f"{len(load.data):,} {load.name}", COLUMNS, rows, notes)
 
 
 def _row(entry: Entry, ours: Entry, serial: Entry) -> list[str]:
