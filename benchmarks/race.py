@@ -63,10 +63,13 @@ def ratio(entry: Entry, reference: Entry) -> float:
     return statistics.median(mine / its for mine, its in zip(entry.seconds, reference.seconds, strict=True))
 
 
-async def race(load: Load, entries: Sequence[Entry], rounds: int, *, tolerant: bool = False) -> None:
+async def race(
+    load: Load, entries: Sequence[Entry], rounds: int, *, tolerant: bool = False, span: float = SPAN
+) -> None:
     """Tune, run one round that only checks the results, then the rounds that count; fills the entries.
 
     tolerant: a peer that raises, or gives wrong results, is out of the race; its entry says why.
+    span: seconds that each contender's turn lasts at least.
     """
     for entry in entries:
         with _failure_noted(entry, tolerant=tolerant):
@@ -76,7 +79,7 @@ async def race(load: Load, entries: Sequence[Entry], rounds: int, *, tolerant: b
         for entry in _led_by(number, entries):
             with _failure_noted(entry, tolerant=tolerant):
                 async with ready(entry.contender):
-                    await _run(load, entry)
+                    await _run(load, entry, span)
 
 
 async def race_cold(load: Load, entries: Sequence[Entry], rounds: int) -> None:
@@ -127,7 +130,7 @@ async def _check(load: Load, entries: Sequence[Entry], *, tolerant: bool) -> Non
                 raise AssertionError(f"{entry.name} gave other results than a plain loop for {load.name}")
 
 
-async def _run(load: Load, entry: Entry) -> None:
+async def _run(load: Load, entry: Entry, span: float) -> None:
     gc.collect()
     await asyncio.sleep(PAUSE)
     part = load.part(entry.share)
@@ -135,7 +138,7 @@ async def _run(load: Load, entry: Entry) -> None:
     laps: list[float] = []
     kept: list[list[Any]] = []  # freeing a million objects holds the loop for milliseconds: nobody's fault, so later
     async with Ticker() as ticker:
-        while sum(laps) < SPAN:
+        while sum(laps) < span:
             items = part.items()
             began = time.perf_counter()
             kept.append(await entry.contender.run(fn, items))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import statistics
+import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,6 +49,8 @@ NOTES = (
     "efficiency: work over the wall time of all workers, as our own report measures it",
     "pools start their workers in the same way and are warm; peers have the best settings tried, ours has none",
 )
+SPANS = (0.25, 0.1)
+"""Seconds that a turn lasts at least, in a full run and in a quick one: ticks enough, and eleven have turns."""
 LAG_P99, LAG_WORST = 5, 50
 AGAINST_POOLS = 10
 """Coroutines that wait: how many times as fast as the best pool that runs plain functions only."""
@@ -59,7 +63,9 @@ async def ask(settings: Settings) -> Answer:
     scale = 5 if settings.quick else 1
     raced: Raced = {}
     for name in settings.rows or ROWS:
+        began = time.perf_counter()
         raced[name] = await _raced(ROWS[name], settings, scale)
+        print(f"{name}: measured in {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     absent = [f"{kind.name} takes no part: {kind.needs} is not installed" for kind in KINDS if not kind.installed()]
     tables = [_summary(raced, absent), *(_table(*raced[name]) for name in raced)]
     numbers = [
@@ -76,7 +82,7 @@ async def _raced(row: Row, settings: Settings, scale: int) -> tuple[Load, list[E
     kinds = [kind for kind in KINDS if kind.installed()] + ([Gather] if load.plain else [])
     entries = [Entry(kind(settings.workers), row.shares.get(kind.name, 1.0)) for kind in kinds]
     async with opened([entry.contender for entry in entries]):
-        await race(load, entries, settings.rounds, tolerant=True)
+        await race(load, entries, settings.rounds, tolerant=True, span=SPANS[settings.quick])
     if row.cold:
         pools = [it for it in entries if not it.failure and not isinstance(it.contender, (Serial, Gather))]
         await race_cold(load, pools, max(1, settings.rounds // 2))
