@@ -82,7 +82,7 @@ def _waits(pyplot: Any, numbers: Numbers) -> Any:
     axes.set_xscale("log")
     axes.set_xlabel("wait of a small call, milliseconds")
     axes.set_ylabel("share of the calls")
-    axes.legend(frameon=False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     return figure
 
 
@@ -103,9 +103,8 @@ def _projection(pyplot: Any, numbers: Numbers) -> Any:
 def _scaling(pyplot: Any, numbers: Numbers) -> Any:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.5))
     for form, cells in numbers[0]["seconds"].items():
-        sizes = [int(size) for size in cells]
+        sizes, memory = [int(size) for size in cells], numbers[0]["memory_mib"][form]
         left.plot(sizes, [statistics.median(laps) / int(size) * 1e9 for size, laps in cells.items()], marker="o")
-        memory = numbers[0]["memory_mib"][form]
         right.plot(sizes, [max(0.1, statistics.median(memory[size])) for size in cells], marker="o", label=form)
     for axes, label in ((left, "nanoseconds an item"), (right, "MiB that the parent grows by")):
         axes.set_xscale("log")

@@ -163,7 +163,7 @@ ROWS: dict[str, Row] = {
     "arrays_in": Row("200 arrays of 1 MiB in, a number out", _arrays_in, limit=0.5),
     "arrays_in_out": Row("200 arrays of 1 MiB in, as many out", _arrays_in_out, limit=0.5),
     "constant": Row(
-        "200 items of 2 ms, with an array of 64 MiB bound to the function",
+        "200 items of 2 ms, with an array of 64 MiB bound to the function (an initializer would send it once per pool)",
         _constant,
         {Aiomultiprocess.name: 0.05, ExecutorMap.name: 0.05},
     ),

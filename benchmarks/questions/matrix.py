@@ -46,7 +46,7 @@ SUMMARY = ("row", "ours / best peer", "cold", "efficiency", "lag p99 ms", "worst
 NOTES = (
     "below 1, ours is quicker; medians of ratios within a round",
     "cold: from nothing to the first complete result, against the peer that is best in that",
-    "efficiency: work over the wall time of all workers, as our own report measures it",
+    "efficiency: work over the wall time of all workers, as our own report measures it; coroutines have none",
     "pools start their workers in the same way and are warm; peers have the best settings tried, ours has none",
 )
 SPANS = (0.25, 0.1)
@@ -137,19 +137,20 @@ def _promises(name: str, entries: Sequence[Entry]) -> list[Promise]:
 
 
 def _summary(raced: Raced, absent: Sequence[str]) -> Table:
-    rows = [_summary_row(name, entries) for name, (_, entries) in raced.items()]
+    rows = [_summary_row(name, load, entries) for name, (load, entries) in raced.items()]
     notes = [*NOTES, *(f"{name}: {ROWS[name].about}" for name in raced), *absent]
     return Table("against the best tuned peer", SUMMARY, rows, notes)
 
 
-def _summary_row(name: str, entries: Sequence[Entry]) -> list[str]:
+def _summary_row(name: str, load: Load, entries: Sequence[Entry]) -> list[str]:
     ours, over = entries[0], _over_best(entries)
+    efficiency = None if load.plain else statistics.median(ours.efficiency)
     reason = f": {REASONS.get(name, 'no reason is known')}" if over > ROWS[name].limit else ""
     return [
         name,
         f"{over:.2f}",
         _two_digits(_cold_over_best(entries)),
-        f"{statistics.median(ours.efficiency):.2f}",
+        _two_digits(efficiency),
         f"{ours.lag.p99:.1f}",
         f"{ours.lag.worst:.1f}",
         f"{_best(entries).name}{reason}",
