@@ -159,7 +159,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Compare with the peers; not part of plain `nox`. Arguments go to the benchmarks."""
+    """Compare with the peers; not part of plain `nox`, half an hour for all. Arguments go to the benchmarks."""
     install_groups(session, "bench")
     session.install(".")
     session.run("python", "-m", "benchmarks", *session.posargs)

@@ -11,11 +11,16 @@ __all__ = ("Answer", "Promise", "Settings", "Table")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to measure. workers: of each contender. rounds: of each measurement. quick: smaller loads, fewer rounds."""
+    """How to measure.
+
+    workers: of each contender. rounds: of each measurement. quick: smaller loads, fewer rounds. rows: of the matrix, by
+    name; none means all.
+    """
 
     workers: int
     rounds: int
     quick: bool = False
+    rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

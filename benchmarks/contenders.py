@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import multiprocessing
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.context import BaseContext
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from amorsize_async import AsyncExecutor, Report
 
 from .loads import Load, next_number
+from .tuning import best_of, chunk_sizes
 
 __all__ = (
     "Contender",
@@ -41,10 +41,16 @@ def start_context() -> BaseContext:
 
 
 class Contender:
-    """Somebody who runs a function over items. name: in the tables. needs: a module that may not be installed."""
+    """Somebody who runs a function over items.
+
+    name: in the tables. needs: a module that may not be installed. coroutines: runs `async def` functions as such.
+    restless: wakes so often while idle that it would disturb the others; it is open only while it runs itself.
+    """
 
     name = ""
     needs = "asyncio"
+    coroutines = False
+    restless = False
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -59,16 +65,21 @@ class Contender:
 
     async def open(self) -> None:
         """Start, and run a little, so that nothing is cold."""
+        await self.start()
+        await self.run(next_number, range(100))
+
+    async def start(self) -> None:
+        """Make the pool; some of its workers may start with the first call only."""
 
     async def tune(self, load: Load) -> str:
         """Choose the best settings for a load, and say which; the time this takes is not counted."""
         return ""
 
-    async def run(self, fn: Fn, data: Sequence[Any]) -> list[Any]:
+    async def run(self, fn: Fn, data: Iterable[Any]) -> list[Any]:
         """Run `fn` over `data`; results in input order."""
         return await asyncio.to_thread(self.run_blocking, fn, data)
 
-    def run_blocking(self, fn: Fn, data: Sequence[Any]) -> list[Any]:
+    def run_blocking(self, fn: Fn, data: Iterable[Any]) -> list[Any]:
         """What `run` does in a thread."""
         raise NotImplementedError
 
@@ -81,7 +92,7 @@ class Serial(Contender):
 
     name = "a plain loop"
 
-    def run_blocking(self, fn: Fn, data: Sequence[Any]) -> list[Any]:
+    def run_blocking(self, fn: Fn, data: Iterable[Any]) -> list[Any]:
         """Call, call, call."""
         return [fn(item) for item in data]
 
@@ -92,16 +103,20 @@ class ExecutorMap(Contender):
     name = "ProcessPoolExecutor.map"
     chunksize = 1
 
-    async def open(self) -> None:
-        """Start the workers, which needs calls."""
+    async def start(self) -> None:
+        """Make the pool, whose workers start with the first calls."""
         self.pool = ProcessPoolExecutor(self.workers, mp_context=start_context())
+
+    async def open(self) -> None:
+        """Start all workers, which takes several calls."""
+        await self.start()
         await asyncio.to_thread(self._map, next_number, range(100), 1)
 
-    def run_blocking(self, fn: Fn, data: Sequence[Any]) -> list[Any]:
+    def run_blocking(self, fn: Fn, data: Iterable[Any]) -> list[Any]:
         """Map with the chunk size of this contender."""
         return self._map(fn, data, self.chunksize)
 
-    def _map(self, fn: Fn, data: Sequence[Any], chunksize: int) -> list[Any]:
+    def _map(self, fn: Fn, data: Iterable[Any], chunksize: int) -> list[Any]:
         return list(self.pool.map(fn, data, chunksize=chunksize))
 
     async def close(self) -> None:
@@ -110,26 +125,17 @@ class ExecutorMap(Contender):
 
 
 class TunedExecutorMap(ExecutorMap):
-    """The same with the best chunk size for this load: powers of 4, tried on the load itself."""
+    """The same with the best chunk size for this load, found by trying."""
 
     name = "ProcessPoolExecutor.map, tuned"
 
     async def tune(self, load: Load) -> str:
         """Try sizes from the largest down, until they are clearly worse; keep the best."""
-        largest = max(1, len(load.data) // self.workers)
-        powers = [4**power for power in range(16) if 4**power <= largest]
-        tried: dict[int, float] = {}
-        for chunksize in reversed(powers):
-            tried[chunksize] = min([await self._try(load, chunksize) for _ in range(2)])
-            if tried[chunksize] > 2 * min(tried.values()):
-                break  # smaller ones only get worse
-        self.chunksize = min(tried, key=lambda chunksize: tried[chunksize])
-        return f"chunks of {self.chunksize:,}, the best of {len(tried)} tried"
-
-    async def _try(self, load: Load, chunksize: int) -> float:
-        began = time.perf_counter()
-        await asyncio.to_thread(self._map, load.fn, load.data, chunksize)
-        return time.perf_counter() - began
+        self.chunksize, tried = await best_of(
+            chunk_sizes(load, self.workers),
+            lambda size: asyncio.to_thread(self._map, load.function(coroutines=False), load.items(), size),
+        )
+        return f"chunks of {self.chunksize:,}, the best of {tried} tried"
 
 
 class PoolMap(Contender):
@@ -137,14 +143,14 @@ class PoolMap(Contender):
 
     name = "multiprocessing.Pool.map"
 
-    async def open(self) -> None:
+    async def start(self) -> None:
         """Start all workers."""
-        self.pool = await asyncio.to_thread(start_context().Pool, self.workers)
-        await self.run(next_number, range(100))
+        self.pool: Any = await asyncio.to_thread(start_context().Pool, self.workers)
 
-    def run_blocking(self, fn: Fn, data: Sequence[Any]) -> list[Any]:
+    def run_blocking(self, fn: Fn, data: Iterable[Any]) -> list[Any]:
         """Map, in chunks of the pool's own choice."""
-        return self.pool.map(fn, data)
+        results: list[Any] = self.pool.map(fn, data)
+        return results
 
     async def close(self) -> None:
         """Wait for the workers to end."""
@@ -161,14 +167,13 @@ class Joblib(Contender):
     name = "joblib (loky)"
     needs = "joblib"
 
-    async def open(self) -> None:
-        """Start the executor that loky reuses for every call."""
+    async def start(self) -> None:
+        """Get ready; the executor that loky reuses for every call starts with the first one."""
         joblib = importlib.import_module("joblib")
         self.parallel = joblib.Parallel(n_jobs=self.workers)
         self.delayed = joblib.delayed
-        await self.run(next_number, range(100))
 
-    def run_blocking(self, fn: Fn, data: Sequence[Any]) -> list[Any]:
+    def run_blocking(self, fn: Fn, data: Iterable[Any]) -> list[Any]:
         """Run a generator of delayed calls, as the documentation does."""
         delayed = self.delayed(fn)
         return list(self.parallel(delayed(item) for item in data))
@@ -184,7 +189,7 @@ class NaiveGather(ExecutorMap):
 
     name = "gather(*run_in_executor(...))"
 
-    async def run(self, fn: Fn, data: Sequence[Any]) -> list[Any]:
+    async def run(self, fn: Fn, data: Iterable[Any]) -> list[Any]:
         """Make a future of each item, and gather them."""
         loop = asyncio.get_running_loop()
         return await asyncio.gather(*[loop.run_in_executor(self.pool, fn, item) for item in data])
@@ -194,13 +199,13 @@ class Ours(Contender):
     """`AsyncExecutor.execute`, as it comes. report: of its last run."""
 
     name = "amorsize_async"
+    coroutines = True
 
-    async def open(self) -> None:
+    async def start(self) -> None:
         """Start the workers."""
         self.executor = await AsyncExecutor(self.workers).start()
-        await self.run(next_number, range(100))
 
-    async def run(self, fn: Fn, data: Sequence[Any]) -> list[Any]:
+    async def run(self, fn: Fn, data: Iterable[Any]) -> list[Any]:
         """Await the call."""
         results, report = await self.executor.execute(fn, data, return_report=True)
         self.report: Report = report

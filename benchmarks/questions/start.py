@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import statistics
-import sys
-from pathlib import Path
 
 from ..answers import Answer, Promise, Settings, Table
+from ..programs import printed
 
 __all__ = ("ask",)
 
@@ -62,25 +60,13 @@ async def ask(settings: Settings) -> Answer:
     seconds: dict[str, list[float]] = {}
     for _ in range(max(3, settings.rounds)):
         for name, statement in IMPORTS.items():
-            seconds.setdefault(name, []).append(float(await _printed(TIMED.format(statement=statement))))
+            seconds.setdefault(name, []).append(float(await printed(TIMED.format(statement=statement))))
         for name, program in {"ours": OURS, "peer": PEER.format(workers=settings.workers)}.items():
-            cold, warm = json.loads(await _printed(program))
+            cold, warm = json.loads(await printed(program))
             seconds.setdefault(f"{name} cold", []).append(cold)
             seconds.setdefault(f"{name} warm", []).append(warm)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     return Answer([_table(median)], _promises(median), [{"seconds": seconds}])
-
-
-async def _printed(program: str) -> str:
-    """What a program prints in a new interpreter, which finds what this one finds."""
-    paths = [path or str(Path.cwd()) for path in sys.path]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", f"import sys; sys.path[:] = {paths!r}\n{program}", stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"a measured program failed with exit code {process.returncode}; its traceback is above")
-    return output.decode()
 
 
 def _table(median: dict[str, float]) -> Table:
