@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ._chunk import ChunkReply
 from ._chunking import ChunkSizer, Observation
 from ._narrator import Narrator
 from ._results import Sink
 from ._retries import settled
 from ._stopwatch import Stopwatch
 from ._wire import Batch, FailedItem
-from ._worker import ChunkReply
 from .report import Tally
 
 __all__ = ("Books",)
@@ -106,6 +106,7 @@ class Books:
         """Let the sizer and the tally know what a chunk cost the loop."""
         watch.overhead()
         self.tally.transfer += watch.transfer_seconds
+        self.tally.moving += watch.beside_seconds
         self.tally.overhead += watch.overhead_seconds
         self._sizer.observe(
             Observation(
@@ -114,7 +115,7 @@ class Books:
                 cpu_seconds=reply.cpu_seconds,
                 bytes_in=reply.bytes_in,
                 bytes_out=reply.bytes_out,
-                transfer_seconds=watch.transfer_seconds,
+                transfer_seconds=watch.transfer_seconds + watch.beside_seconds,
                 overhead_seconds=watch.overhead_seconds,
             )
         )

@@ -44,11 +44,11 @@ SMOOTHING = 0.3
 PIPE_SECONDS = 0.0002
 # The part of h that cannot be measured on the loop: the pool's own threads write, read and wake, 0.2 ms a chunk.
 
-TINY_ITEM = 20e-6
+TINY_ITEM = 100e-6
 # Items cheaper than this, in seconds, are run several at a time between two looks at the shared cell: the look costs
 # 0.1 microseconds, and a stride is worth at most this much work.
 
-MAX_STRIDE = 512
+MAX_STRIDE = 2048
 
 FIRST_CONCURRENT, MAX_CONCURRENT = 32, 1000
 # Coroutines of one chunk on a worker's loop at once: of the first, and of any. They wait together, so that a chunk

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from ._worker import CURRENT, STARTED, TICKET, Cell
+from ._chunk import CURRENT, STARTED, TICKET, Cell
 
 __all__ = ("Deadline", "overdue", "seconds_left")
 

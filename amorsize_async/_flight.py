@@ -7,11 +7,11 @@ from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from ._chunk import ChunkReply
 from ._deadline import Deadline
 from ._sharing import Share
 from ._stopwatch import Stopwatch
 from ._wire import Batch, Job
-from ._worker import ChunkReply
 from .backends import Place, Pool
 
 __all__ = ("Flight", "landed")

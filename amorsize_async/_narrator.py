@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ._bus import EventBus
+from ._chunk import ChunkReply
 from ._texts import message_of, traceback_of
 from ._wire import Batch, FailedItem
-from ._worker import ChunkReply
 from .events import HookContext, HookEvent, Status
 from .report import Report, Tally
 

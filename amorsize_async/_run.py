@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from ._books import Books
 from ._bus import EventBus
+from ._chunk import ChunkReply
 from ._chunking import ChunkSizer
 from ._deadline import Deadline
 from ._deaths import Casualties, Death
@@ -35,7 +36,7 @@ from ._source import Source
 from ._stopwatch import Stopwatch
 from ._transport import Transport
 from ._wire import Batch, Job, Loaded, Terms, failed_items, foreign_error, load_values, verdict
-from ._worker import ChunkReply, forget, send_singly
+from ._worker import forget, send_singly
 from .backends import Place, Pool
 from .errors import AmorsizeError, ExecutorClosedError, RemoteError
 from .events import Status
@@ -278,7 +279,7 @@ class Run:
     async def _send_beside(self, batch: Batch, place: Place, terms: Terms, watch: Stopwatch) -> None:
         """Send a batch that would hold the loop, once a thread has packed it."""
         try:
-            job = await self._transport.packed_beside(batch, terms)
+            job = await self._transport.packed_beside(batch, terms, watch)
         except BaseException:
             self._pool.give_back(place, self._share)
             raise
@@ -407,7 +408,7 @@ class Run:
         """Unpack a reply, enter it into the books, deliver its values, and send on what is still to be run."""
         batch, watch = flight.batch, flight.watch
         arena = flight.job.arena
-        loaded = await self._transport.loaded(reply, arena) or await self._sent_singly(flight, reply)
+        loaded = await self._transport.loaded(reply, arena, watch) or await self._sent_singly(flight, reply)
         self._transport.take_back_from(reply, arena)
         if loaded is None:
             self._settle(flight)

@@ -8,10 +8,14 @@ __all__ = ("Stopwatch",)
 
 
 class Stopwatch:
-    """Measures the loop's own seconds for one chunk: moving its payload, and all else; not the waiting."""
+    """Measures the loop's own seconds for one chunk: moving its payload, and all else; not the waiting.
+
+    beside_seconds: what helper threads took for its payload.
+    """
 
     def __init__(self) -> None:
         self.transfer_seconds = 0.0
+        self.beside_seconds = 0.0
         self.overhead_seconds = 0.0
         self._since = time.perf_counter()
 
@@ -19,6 +23,12 @@ class Stopwatch:
         """The time since the last mark went into the payload."""
         now = time.perf_counter()
         self.transfer_seconds += now - self._since
+        self._since = now
+
+    def beside(self) -> None:
+        """The time since the last mark went by while a thread moved the payload."""
+        now = time.perf_counter()
+        self.beside_seconds += now - self._since
         self._since = now
 
     def overhead(self) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from functools import partial
 
 from ._arena import Arena
+from ._chunk import ChunkReply
 from ._chunking import ChunkSizer
 from ._parts import Bound, TooLarge, Watch, give_way
 from ._payload import PackedFunction, copied_size, parcel_size
+from ._stopwatch import Stopwatch
 from ._threads import in_thread
 from ._wire import Batch, Job, Loaded, Terms, job_for, load_values
-from ._worker import ChunkReply
 from .backends import Pool
 
 __all__ = ("Transport",)
@@ -44,9 +45,12 @@ class Transport:
         except TooLarge:
             return None
 
-    async def packed_beside(self, batch: Batch, terms: Terms) -> Job:
+    async def packed_beside(self, batch: Batch, terms: Terms, watch: Stopwatch) -> Job:
         """The job for a batch, made in a thread."""
-        return await in_thread(partial(self._packed, batch, terms, give_way))
+        watch.transfer()
+        job = await in_thread(partial(self._packed, batch, terms, give_way))
+        watch.beside()
+        return job
 
     def _seems_large(self, batch: Batch) -> bool:
         """Whether items like those before would hold the loop; the first ones of a run are tried."""
@@ -89,11 +93,13 @@ class Transport:
         else:
             self.take_back(arena)
 
-    async def loaded(self, reply: ChunkReply, arena: Arena | None) -> Loaded | None:
+    async def loaded(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:
         """See `load_values`."""
         if _is_light(reply):
             return load_values(reply, arena)
-        return await in_thread(partial(load_values, reply, arena, gently=True))
+        loaded = await in_thread(partial(load_values, reply, arena, gently=True))
+        watch.beside()
+        return loaded
 
 
 def _is_light(reply: ChunkReply) -> bool:

@@ -13,10 +13,11 @@ from typing import Any
 
 from . import _arena, _payload
 from ._arena import Arena
+from ._chunk import CURRENT, TICKET, Cell, Chunk, ChunkReply
 from ._failures import Failure, received
 from ._parts import Watch
 from ._payload import PackedFunction, Packing, Parcel
-from ._worker import CURRENT, TICKET, Cell, Chunk, ChunkReply, run_chunk, run_items
+from ._worker import run_chunk, run_items
 from .errors import AmorsizeError, ExecutorClosedError, UnpicklableError, WorkerCrashedError
 
 __all__ = (

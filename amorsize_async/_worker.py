@@ -1,7 +1,7 @@
 """What a worker process runs: it unpickles a chunk, calls the user's function on its items, and sends values back.
 
-The only place that calls the user's function. Standard library and `_payload` only: a worker imports neither anyio nor
-asyncio unless the function does (or is a coroutine function).
+The only place that calls the user's function. Standard library and our lowest floors only: a worker imports neither
+anyio nor asyncio unless the function does (or is a coroutine function).
 
     Chunk ──► run_chunk ──► _function (cached by digest) ──► run_items ──► ChunkReply
                                                                │
@@ -10,46 +10,23 @@ asyncio unless the function does (or is a coroutine function).
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from . import _arena, _payload
-from ._arena import Address
+from . import _payload, _worker_memory
+from ._chunk import CELL_WORDS, CURRENT, STARTED, STOP, TICKET, Cell, Chunk, ChunkReply
 from ._failures import Failure, failure_of, kind_of, travelling, unloadable_item
 from .errors import ItemTimeoutError, RemoteError, UnpicklableError
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = (
-    "CELL_WORDS",
-    "CURRENT",
-    "STARTED",
-    "STOP",
-    "TICKET",
-    "Cell",
-    "Chunk",
-    "ChunkReply",
-    "close_runner",
-    "forget",
-    "run_chunk",
-    "run_items",
-    "send_singly",
-    "state",
-)
-
-CURRENT, STOP, TICKET, STARTED, CELL_WORDS = 0, 1, 2, 3, 4
-# The words of the cell, the small memory that a worker shares with its parent: the index of the item it is on, plus
-# one (0: none); whether the parent asks it to stop between items; the last chunk that it took (0: none); when what it
-# does now began, in nanoseconds of the monotonic clock, which is one for all processes (kept for timed chunks only).
+__all__ = ("close_runner", "forget", "run_chunk", "run_items", "send_singly", "state")
 
 KEPT_REPLIES, KEPT_BYTES = 2, 4 << 20
 # Results that a worker keeps after it has sent them, in case they do not unpickle whole: those of the chunks that may
@@ -62,77 +39,8 @@ LOADING_SECONDS = 60
 # What a worker may take beyond `item_timeout` before the first item of a function that is new to it: loading it imports
 # whatever its module imports, and that is no item's fault.
 
-MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD, KEPT_HEAP = -1, -3, 8 << 20
-# Parameters of mallopt, from malloc.h; bytes of a block that comes from the heap and stays there, see MAX_CHUNK_BYTES.
-
 CACHED_FUNCTIONS = 16
 # Functions a worker keeps unpickled. Few, because one may hold an array; a service rarely alternates among more.
-
-
-class Cell(Protocol):
-    """A few words of memory, shared with the parent (a memoryview) or not (a list)."""
-
-    def __getitem__(self, word: int, /) -> int: ...
-
-    def __setitem__(self, word: int, value: int, /) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A contiguous run of items on its way to a worker.
-
-    start: index of its first item in the input. ticket: a number that no other chunk of the parent has. digest: names
-    the function. function: the pickled function, None if the worker should have it. items: the parcel. is_async: the
-    function gives coroutines. stop_at_failure: leave at the first failing item. stride: items between two looks at the
-    cell (1: exact blame). unsent: offsets of items that could not be pickled; they fail unrun. budget: seconds after
-    which the rest is sent back unrun, so that a chunk sized by a wrong guess does not hold its worker for long.
-    home: where a large function lies. arena: where large items lie, and large results are to lie; None: send them all.
-    """
-
-    start: int
-    ticket: int
-    digest: bytes
-    function: bytes | _payload.Bundle | None = field(repr=False)
-    items: _payload.Parcel = field(repr=False)
-    is_async: bool = False
-    stop_at_failure: bool = True
-    stride: int = 1
-    unsent: tuple[int, ...] = ()
-    budget: float = math.inf
-    item_timeout: float | None = None
-    home: Address | None = None
-    arena: Address | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkReply:
-    """What came of a chunk, as the worker measured it.
-
-    values: the parcel of results, None where an item failed; `done` of them. failures: one record each. seconds,
-    cpu_seconds: wall and CPU time of the chunk; item_seconds: the wall times of its items, which may overlap, summed.
-    bytes_in, bytes_out: sizes of the parcels. peak_rss: the most memory the process has held, bytes. pid: who ran it.
-    packed: whether the values are pickled. kept: whether the worker has them still, and can send them one by one.
-    refused: why nothing was run: "" (it was), "function" (not in the cache), "items" (do not unpickle whole), "memory"
-    (the arena cannot be read). held: whether the function has kept what lies in the arena. no_memory: what the system
-    said when it refused the arena. moving_seconds: wall time of unpickling the items and of pickling the results.
-    """
-
-    values: Any
-    done: int
-    failures: tuple[Failure, ...] = ()
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    peak_rss: int = 0
-    pid: int = 0
-    item_seconds: float = 0.0
-    packed: bool = False
-    kept: bool = False
-    refused: str = ""
-    held: bool = False
-    no_memory: str = ""
-    moving_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -177,7 +85,7 @@ def run_chunk(chunk: Chunk) -> ChunkReply:
 def _run_chunk(chunk: Chunk) -> ChunkReply:
     try:
         function = _function(chunk)
-        parcel, held = _fetched(chunk)
+        parcel, held = _worker_memory.fetched(chunk)
     except OSError as exc:
         return ChunkReply([], 0, refused="memory", no_memory=str(exc), pid=os.getpid())
     if function is None:
@@ -202,22 +110,6 @@ def _run_parcel(function: Callable[[Any], Any], parcels: list[_payload.Parcel], 
     return replace(reply, moving_seconds=time.perf_counter() - began - reply.seconds)
 
 
-def _fetched(chunk: Chunk) -> tuple[_payload.Parcel, Callable[[], Any]]:
-    """The chunk's items, where they lie in the arena; and what gives None once nobody holds one of these any more.
-
-    Raises OSError if the arena cannot be had.
-    """
-    if chunk.arena is None or not _payload.has_bundles(chunk.items):
-        return chunk.items, _nothing
-    keep_freed_memory()
-    with _arena.opened(chunk.arena) as descriptor:
-        return _arena.mapped(chunk.items, descriptor, private=False)
-
-
-def _nothing() -> None:
-    """Stands for a reference to what is gone."""
-
-
 def send_singly(ticket: int) -> _payload.Parcel | None:
     """Send the results of a chunk again, pickled one by one; None if they are not kept any more."""
     values = state.replies.get(ticket)
@@ -234,38 +126,24 @@ _NOT_SENT = RemoteError("not sent")
 
 
 def _function(chunk: Chunk) -> Callable[[Any], Any] | None:
-    """The chunk's function: from the cache, or from its pickle. None: not here, the parent must send it."""
+    """The chunk's function: from the cache, or from its pickle. None: not here, the parent must send it.
+
+    Raises OSError if the arena that it lies in cannot be had.
+    """
     functions = state.functions
     if chunk.digest in functions:
         functions.move_to_end(chunk.digest)
         return functions[chunk.digest]
     if chunk.function is None:
         return None
+    pickled = _worker_memory.mapped(chunk.function, chunk.home)
     try:
-        functions[chunk.digest] = _loaded(chunk.function, chunk.home)
-    except _NoArena as exc:
-        raise OSError(str(exc)) from exc
+        functions[chunk.digest] = _payload.load_pickle(pickled)
     except BaseException as exc:  # noqa: BLE001 - the worker's edge: every item of the chunk then fails with it
         return _Unloadable(exc)
     if len(functions) > CACHED_FUNCTIONS:
         functions.popitem(last=False)
     return functions[chunk.digest]
-
-
-class _NoArena(Exception):  # noqa: N818 - tells a refusal of the system from what a function raises while it is loaded
-    """Says that the arena of a function cannot be had."""
-
-
-def _loaded(function: bytes | _payload.Bundle, home: Address | None) -> Any:
-    """Unpickle a function; what it holds stays where it lies, if that is an arena."""
-    if isinstance(function, bytes) or home is None:
-        return _payload.load_pickle(function)
-    try:
-        with _arena.opened(home) as descriptor:
-            bundle, _ = _arena.mapped(function, descriptor, private=True)
-    except OSError as exc:
-        raise _NoArena(str(exc)) from exc
-    return _payload.load_parcel(bundle)[0]
 
 
 class _Unloadable:
@@ -429,7 +307,7 @@ def _packed(reply: ChunkReply, chunk: Chunk) -> ChunkReply:
     parcel, refused, sure = _payload.pack_values(values, whole_up_to=whole_up_to, out_of_band=chunk.arena is not None)
     size = _payload.parcel_size(parcel)
     try:
-        parcel = _stowed(parcel, chunk)
+        parcel = _worker_memory.stowed(parcel, chunk)
     except OSError as no_space:
         no_memory = str(no_space)
         parcel, refused, sure = _payload.pack_values(values, whole_up_to=whole_up_to)
@@ -450,38 +328,10 @@ def _packed(reply: ChunkReply, chunk: Chunk) -> ChunkReply:
     )
 
 
-def _stowed(parcel: _payload.Parcel, chunk: Chunk) -> _payload.Parcel:
-    """The parcel, written into the chunk's arena as far as it is large; raises OSError if that cannot be done."""
-    if chunk.arena is None or not _payload.has_bundles(parcel):
-        return parcel
-    keep_freed_memory()
-    with _arena.opened(chunk.arena) as descriptor:
-        # Behind the items: a result may be a view of one.
-        return _arena.stowed(parcel, partial(_arena.write, descriptor), _arena.end_of(chunk.items))
-
-
 def _keep(ticket: int, values: list[Any]) -> None:
     state.replies[ticket] = values
     if len(state.replies) > KEPT_REPLIES:
         state.replies.popitem(last=False)
-
-
-@cache
-def keep_freed_memory() -> None:
-    """Have glibc keep some of the memory that large items and results leave behind, for the next ones.
-
-    Giving it back and getting it again costs more than moving the data: 0.4 ms for each MiB, in pages that are new to
-    the process. By itself, glibc keeps about the size of the largest block that was freed (mallopt(3)), and a chunk has
-    several.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    import ctypes
-
-    with suppress(AttributeError):  # another C library
-        set_option = ctypes.CDLL(None).mallopt
-        set_option(MALLOPT_MMAP_THRESHOLD, KEPT_HEAP)
-        set_option(MALLOPT_TRIM_THRESHOLD, 2 * KEPT_HEAP)
 
 
 def _peak_rss() -> int:

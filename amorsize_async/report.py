@@ -28,7 +28,7 @@ class Tally:
     total: items of the input, None if unknown. completed: items with an outcome. tolerant: failed items count as done,
     since their exceptions stand among the results. is_async: the function gives coroutines.
     work, cpu: seconds inside the function, summed over the workers. transfer, overhead: seconds of the loop.
-    moving: seconds of the workers that went into their side of the payload.
+    moving: seconds of threads beside the loop, and of the workers, that went into the payload.
     waited: seconds that dispatch waited, by what it waited for ("input", "workers", "consumer").
     """
 
@@ -99,8 +99,9 @@ class Tally:
         """What kept the execution from being faster: what its dispatch waited for longest, or the loop itself."""
         if self.cpu < WAITING_SHARE * self.work and self.is_async:
             return "awaiting"
-        if self.transfer + self.overhead > max(elapsed / 2, self.work / max(1, len(self.workers))):
-            return "payload" if self.transfer > self.overhead else "parent"
+        moving = self.transfer + self.moving
+        if moving + self.overhead > max(elapsed / 2, self.work / max(1, len(self.workers))):
+            return "payload" if moving > self.overhead else "parent"
         return max(self.waited, key=lambda what: self.waited[what]) if any(self.waited.values()) else "workers"
 
 
@@ -112,6 +113,7 @@ class Report:
     status: "ok", "error" or "cancelled". n_jobs: workers it might use. workers: pid to items run, for each it did use.
     chunks: how many; chunksize: items of the last one. elapsed: wall time, hooks included. work_seconds and
     cpu_seconds: time in the function, summed over the workers. parent_seconds: time the event loop spent on it.
+    moving_seconds: time that threads beside the loop, and the workers, spent on moving items and results.
     speedup: work_seconds over elapsed. efficiency: speedup over the workers used. bytes_in, bytes_out: sent to the
     workers, and back. workers_lost: workers that died. retried: second and later attempts that `retry` made. failures:
     (index, exception), by index, of at most the first 1,000.
@@ -135,6 +137,7 @@ class Report:
     work_seconds: float
     cpu_seconds: float
     parent_seconds: float
+    moving_seconds: float
     bytes_in: int
     bytes_out: int
     peak_worker_rss: int
@@ -162,6 +165,7 @@ class Report:
             work_seconds=tally.work,
             cpu_seconds=tally.cpu,
             parent_seconds=tally.transfer + tally.overhead,
+            moving_seconds=tally.moving,
             bytes_in=tally.bytes_in,
             bytes_out=tally.bytes_out,
             peak_worker_rss=tally.peak_rss,
@@ -184,12 +188,13 @@ class Report:
     def explain(self) -> str:
         """The report in plain words, a few lines of text."""
         busy = self.parent_seconds / max(self.elapsed, 1e-9)
+        moved = f"{_bytes(self.bytes_in)} to the workers, {_bytes(self.bytes_out)} back"
         lines = [
             f"{self.function}: {self.items:,} items, {self.failed:,} failed, {_seconds(self.elapsed)} ({self.status})",
             f"  work      {_seconds(self.work_seconds)} in {len(self.workers)} of {self.n_jobs} workers",
             f"  speedup   {self.speedup:.2f}, efficiency {self.efficiency:.0%}",
             f"  chunks    {self.chunks:,}, the last of {self.chunksize:,} items",
-            f"  moved     {_bytes(self.bytes_in)} to the workers, {_bytes(self.bytes_out)} back",
+            f"  moved     {moved}, {_seconds(self.moving_seconds)} beside the loop",
             f"  loop      {_seconds(self.parent_seconds)} busy with it, {busy:.1%} of the time",
             f"  limit     {_LIMITS[self.limited_by]}",
         ]

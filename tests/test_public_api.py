@@ -9,10 +9,10 @@ import pytest
 
 import amorsize_async
 from amorsize_async import AsyncExecutor
+from amorsize_async._chunk import Chunk, ChunkReply
 from amorsize_async._chunking import Costs, Observation
 from amorsize_async._failures import Failure
 from amorsize_async._wire import Batch, FailedItem
-from amorsize_async._worker import Chunk, ChunkReply
 from amorsize_async._worker_start import Hello, Setup
 from amorsize_async.executor import ExecutorStatistics
 

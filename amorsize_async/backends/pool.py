@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._arena import Arenas
+from .._chunk import CELL_WORDS, STOP, Cell, ChunkReply
 from .._deaths import Death
 from .._sharing import Share, level, most_deserving
-from .._worker import CELL_WORDS, STOP, Cell, ChunkReply
 from ..errors import ExecutorClosedError
 
 __all__ = ("Flight", "Place", "Pool")

@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from .. import _failures, _system, _worker_start
+from .._chunk import CELL_WORDS, Cell, ChunkReply
 from .._deaths import Death
 from .._shielding import finish
 from .._threads import in_thread
-from .._worker import CELL_WORDS, Cell, ChunkReply
 from ..errors import WorkerStartError
 from .pool import Place
 

@@ -12,6 +12,7 @@ from amorsize_async._chunking import (
     BUDGET_SECONDS,
     MAX_CHUNK_BYTES,
     MAX_GROWTH,
+    MAX_STRIDE,
     TARGET_SECONDS,
     ChunkSizer,
     CostMemory,
@@ -139,4 +140,4 @@ def test_any_history_gives_a_size_of_at_least_one_within_the_caps(history, n_job
     for items, seconds, cpu, size, transfer in history:
         sizer.observe(Observation(items, seconds, cpu, size, size, transfer, transfer))
         assert 1 <= sizer.next_size(remaining) <= 5000
-        assert 1 <= sizer.stride() <= 512
+        assert 1 <= sizer.stride() <= MAX_STRIDE

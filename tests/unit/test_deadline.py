@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from amorsize_async._chunk import CELL_WORDS, CURRENT, STARTED, TICKET
 from amorsize_async._deadline import Deadline, overdue, seconds_left
-from amorsize_async._worker import CELL_WORDS, CURRENT, STARTED, TICKET
 
 LIMIT = 0.5
 

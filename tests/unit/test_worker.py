@@ -8,7 +8,7 @@ import pytest
 
 import jobs
 from amorsize_async import _failures, _payload, _worker
-from amorsize_async._worker import CELL_WORDS, CURRENT, STOP, Chunk
+from amorsize_async._chunk import CELL_WORDS, CURRENT, STOP, Chunk
 from amorsize_async.errors import RemoteError, RemoteTraceback, UnpicklableError
 
 
