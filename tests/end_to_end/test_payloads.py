@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import os
-import pickle
 import signal
 import sys
 import time
@@ -142,7 +141,7 @@ async def test_arrays_of_many_sizes_come_home_in_blocks_as_they_were(executor):
 
     for result in results:
         result[:] += 1
-    assert [(len(result), set(result)) for result in results] == [(size, {2.0}) for size in sizes]
+    assert [(len(result), result.min(), result.max()) for result in results] == [(size, 2.0, 2.0) for size in sizes]
 
 
 # ── constants ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -201,19 +200,19 @@ async def test_a_closure_over_a_large_list_arrives(executor):
 
 @pytest.mark.parametrize("way", ["there", "back"])
 async def test_a_list_of_millions_does_not_hold_the_loop(executor, way):
-    """Pickling one takes longer than the worst that the loop meets."""
+    """Pickling one, or unpickling it, takes 60 ms and more; the best of a few runs, since others use the machine, too."""
     numbers = list(range(3_000_000))
-    began = time.perf_counter()
-    pickle.loads(pickle.dumps(numbers))
-    both = time.perf_counter() - began
     fn, items = (len, [numbers]) if way == "there" else (large_jobs.numbers, [3_000_000])
-    gc.collect()
+    worst = []
 
-    async with lag_of_the_loop() as lags:
-        results = await executor.execute(fn, items)
+    for _ in range(4):
+        gc.collect()
+        async with lag_of_the_loop() as lags:
+            results = await executor.execute(fn, items)
+        assert results == ([3_000_000] if way == "there" else [numbers])
+        worst.append(max(lags))
 
-    assert results == ([3_000_000] if way == "there" else [numbers])
-    assert max(lags) < max(0.05, both / 2)
+    assert min(worst) < 0.03
 
 
 async def test_large_items_travel_alone(executor):
