@@ -200,7 +200,7 @@ async def test_a_closure_over_a_large_list_arrives(executor):
 
 @pytest.mark.parametrize("way", ["there", "back"])
 async def test_a_list_of_millions_does_not_hold_the_loop(executor, way):
-    """Pickling one, or unpickling it, takes 60 ms and more; the best of a few runs, since others use the machine, too."""
+    """Pickling one or unpickling it takes 60 ms and more; the best of a few runs, since others use the machine too."""
     numbers = list(range(3_000_000))
     fn, items = (len, [numbers]) if way == "there" else (large_jobs.numbers, [3_000_000])
     worst = []
