@@ -173,7 +173,7 @@ def install_groups(session: nox.Session, *groups: str) -> None:
 # ── one place for each power ─────────────────────────────────────────────────────────────────────────────────────────
 
 POWERS = {
-    "run_in_executor": {"_run.py"},
+    "run_in_executor": {"_traffic.py"},
     "/proc, /sys, affinity": {"_system.py"},
     "defining an exception": {"errors.py", "_parts.py"},  # the second's is a signal among us, and leaves no call
 }

@@ -20,9 +20,10 @@ from ._parts import give_way
 from ._payload import Bundle, PackedFunction
 from ._pickling import MAIN_MODULES
 from ._results import Collector, Outlet, ResultStream, Sink
-from ._run import Run, RunOptions
+from ._run import Run
 from ._source import open_source
 from ._threads import in_thread
+from ._traffic import RunOptions
 from .backends import Pool
 from .hooks import HookManager
 from .policies import RetryPolicy

@@ -1,0 +1,423 @@
+"""The chunks of one execution, on their way there and back, and what becomes of those that never come back.
+
+The only place that calls `run_in_executor`. `Run` says which items go where; everything after that is here.
+
+    send ─► packed on the loop or beside it ─► run_in_executor(run_chunk, Chunk) ─► ChunkReply
+      ▲                                                                                 │
+      └── send_again ◄── what was not run, died, is to be tried again ◄── books ◄───────┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import BrokenExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NoReturn
+
+from ._books import Books
+from ._chunk import ChunkReply
+from ._chunking import ChunkSizer
+from ._deadline import Deadline
+from ._deaths import Casualties, Death
+from ._flight import Flight, landed
+from ._judgement import Judge, Judgement
+from ._payload import PackedFunction
+from ._results import Sink
+from ._retries import second_chances
+from ._sharing import Share
+from ._stopwatch import Stopwatch
+from ._transport import Transport
+from ._wire import Batch, Job, Loaded, Terms, failed_items, foreign_error, load_values, verdict
+from ._worker import forget, send_singly
+from .backends import Place, Pool
+from .errors import AmorsizeError, ExecutorClosedError, RemoteError
+from .policies import RetryPolicy
+
+__all__ = ("RunOptions", "Traffic", "unexpected")
+
+FORGET_SECONDS = 0.5
+# How long the end of a run waits for workers that are to drop its function: that takes half a millisecond, but they may
+# be busy with another run.
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the caller asked for.
+
+    n_jobs: the most workers at once, None for all.
+    return_exceptions: failed items stand in the results as exceptions. retry: what is tried again. item_timeout:
+    seconds that one item may run, None for any. cancel_grace: seconds that running items get when the execution is
+    cancelled. max_item_deaths: workers that may die of one item before it is given up.
+    """
+
+    n_jobs: int | None = None
+    return_exceptions: bool = False
+    retry: RetryPolicy | None = None
+    item_timeout: float | None = None
+    cancel_grace: float = 0.1
+    max_item_deaths: int = 2
+
+
+class _Stop(Exception):  # noqa: N818 - never leaves the run: ends the task group when the outcome is known
+    """Ends a run early; what to raise is noted in the books."""
+
+
+class Traffic:
+    """What an execution has out. `open` gives it the task group in which replies are awaited.
+
+    tasks: those of the group that are not done.
+    """
+
+    def __init__(
+        self,
+        function: PackedFunction,
+        *,
+        pool: Pool,
+        share: Share,
+        sink: Sink,
+        sizer: ChunkSizer,
+        books: Books,
+        options: RunOptions,
+    ) -> None:
+        self.function = function
+        self.sizer = sizer
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._pool = pool
+        self._share = share
+        self._sink = sink
+        self._options = options
+        self._books = books
+        self._tally = books.tally
+        self._transport = Transport(function, pool, sizer)
+        casualties = Casualties(options.max_item_deaths, share.limit)
+        self._judge = Judge(casualties, options.retry, options.item_timeout)
+        self._group: asyncio.TaskGroup | None = None
+        self._flights: set[Flight] = set()
+        self._sent_to: set[Place] = set()
+
+    def __repr__(self) -> str:
+        return f"<Traffic {len(self._flights)} chunks out>"
+
+    # ── its ends ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open(self, group: asyncio.TaskGroup) -> None:
+        """Begin: replies are awaited in `group`, by tasks of which the current one is the parent."""
+        self._group = group
+        self._task = asyncio.current_task()
+        self._cancellations = self._task.cancelling() if self._task else 0
+
+    async def close(self) -> None:
+        """Stop what still runs, within `cancel_grace`, and have nothing of the run left in the workers."""
+        flights = [(flight.place, flight.future) for flight in self._flights]
+        for flight in self._flights:
+            flight.cancel_deadline()
+        for place in await self._pool.abandon(flights, self._options.cancel_grace):
+            if place.pid is not None:
+                self._books.narrator.worker_gone(place.pid, "killed")
+        for flight in self._flights:
+            flight.drop()
+        await self._forgotten()
+
+    async def _forgotten(self) -> None:
+        """Have the workers drop a function that maps memory of ours, and wait for those that are not busy."""
+        if self.function.home is None:
+            return
+        calls = []
+        for place in self._sent_to:
+            place.known.discard(self.function.digest)
+            if place.ready and place in self._pool.places:
+                self._pool.hold(place, self._share)
+                calls.append(self._called(place, forget, self.function.digest))
+        if calls:
+            await asyncio.wait(calls, timeout=FORGET_SECONDS)
+
+    # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def place(self) -> Place:
+        """A place for one chunk; that there is none, and will be none, ends the run."""
+        try:
+            return await self._pool.acquire(self._share)
+        except AmorsizeError as exc:
+            self._fail(exc)
+
+    def send(self, batch: Batch, place: Place) -> None:
+        """Send a batch off at once, so that the place has an owner at every moment, and have a task wait for it."""
+        self._tally.sent(self._books.narrator.elapsed)
+        if place.pid is not None:
+            self._books.narrator.worker_seen(place.pid)
+        watch = Stopwatch()
+        terms = self._terms(place)
+        job = self._transport.packed_now(batch, terms)
+        if job is not None:
+            self._in_group(self._await_reply(self._launched(batch, place, terms, job, watch)))
+            return
+        unsent = [place]
+
+        def ended(_task: object = None) -> None:
+            for unused in unsent:
+                self._pool.give_back(unused, self._share)
+
+        task = self._in_group(self._send_beside(batch, unsent, terms, watch))
+        if task is None:
+            ended()
+        else:
+            task.add_done_callback(ended)
+
+    async def _send_beside(self, batch: Batch, unsent: list[Place], terms: Terms, watch: Stopwatch) -> None:
+        """Send a batch that would hold the loop, once a thread has packed it. Until then its place is in `unsent`."""
+        job = await self._transport.packed_beside(batch, terms, watch)
+        await self._await_reply(self._launched(batch, unsent.pop(), terms, job, watch))
+
+    def _in_group(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """Run `work` as a task of the group; when that is ending already, what it would do is not wanted any more."""
+        try:
+            if self._group is None:
+                raise RuntimeError("not begun")
+            task = self._group.create_task(work, name="amorsize-chunk")
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+        except RuntimeError:
+            work.close()
+            return None
+        return task
+
+    async def _send_again(self, batch: Batch, *, split: bool = False) -> None:
+        """Send items that were not run: their worker died or had no more time, or needs them in another form.
+
+        `split`: they were part of a chunk whose other part goes its own way.
+        """
+        while len(batch.items) and self._books.wants(batch):
+            if split:
+                self._sink.dispatched(0)
+            place = await self.place()
+            most = len(batch.items) if place.left is None else place.left
+            self.send(batch.part(0, most), place)
+            batch, split = batch.part(most, len(batch.items)), True
+
+    async def _try_again(self, batch: Batch, wait: float) -> None:
+        """Send failed items once more, after a wait in which they hold no worker."""
+        await asyncio.sleep(wait)
+        await self._send_again(batch)
+
+    # ── a chunk, there and back ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _terms(self, place: Place) -> Terms:
+        return Terms(
+            pickled=place.pickled,
+            known=self.function.digest in place.known,
+            cell=place.cell,
+            stride=self.sizer.stride(),
+            stop=not self._options.return_exceptions and self._options.retry is None,
+            budget=self.sizer.budget,
+            item_timeout=self._options.item_timeout,
+        )
+
+    def _launched(self, batch: Batch, place: Place, terms: Terms, job: Job, watch: Stopwatch) -> Flight:
+        watch.transfer()
+        place.taken += len(batch.items)
+        future = self._called(place, job.call, *job.args)
+        flight = Flight(place, batch, job, terms.stride, watch, future, self._deadline(place, job, future))
+        self._flights.add(flight)
+        self._sent_to.add(place)
+        watch.pause()
+        return flight
+
+    def _deadline(self, place: Place, job: Job, future: asyncio.Future[Any]) -> Deadline | None:
+        """What ends the worker when an item runs longer than it may; None if any item may take its time."""
+        if self._options.item_timeout is None or not self._pool.kills:
+            return None
+        return Deadline(
+            place.cell,
+            job.ticket,
+            self._options.item_timeout,
+            is_async=self.function.is_async,
+            done=future.done,
+            end=partial(self._pool.kill, place),
+            stuck=lambda: place.stopped,
+        )
+
+    def _called(self, place: Place, *call: Any) -> asyncio.Future[Any]:
+        """Run a call in the place; a place that refuses gives a future that has failed already."""
+        loop = asyncio.get_running_loop()
+        try:
+            if place.executor is None:  # the loop would take its own threads for it
+                raise BrokenProcessPool("the worker is gone")
+            future = loop.run_in_executor(place.executor, *call)
+        except (RuntimeError, OSError) as exc:  # broken or closed; OSError: no process can be started
+            future = loop.create_future()
+            future.set_exception(exc)
+        future.add_done_callback(partial(landed, self._pool, place, self._share))
+        return future
+
+    async def _await_reply(self, flight: Flight) -> None:
+        """Wait for the reply to a batch; that this task alone is cancelled, by a hook on the loop, cancels the run.
+
+        The task group takes a cancelled task for a finished one, and the results of its chunk would be missing.
+        """
+        try:
+            await self._replied(flight)
+        except asyncio.CancelledError as exc:
+            cancelling = self._task.cancelling() if self._task else 0
+            if cancelling == self._cancellations and self._books.outcome is None:
+                self._fail(exc)
+            raise
+        if self._books.over:
+            raise _Stop
+
+    async def _replied(self, flight: Flight) -> None:
+        """Wait for a reply and hand on what came of it."""
+        await asyncio.wait((flight.future,))
+        self._flights.discard(flight)
+        flight.cancel_deadline()
+        flight.watch.go_on()
+        broken = None if flight.future.cancelled() else flight.future.exception()
+        if flight.future.cancelled() or broken is not None:
+            flight.drop()
+            await self._place_broke(flight, broken)
+            return
+        reply: ChunkReply = flight.future.result()
+        self._judge.survived()
+        if reply.refused:
+            self._transport.take_back_from(reply, flight.job.arena)
+            flight.place.known.discard(self.function.digest)
+            self._settle(flight)
+            singly = flight.batch.singly or reply.refused == "items"
+            await self._send_again(replace(flight.batch, singly=singly))
+        else:
+            flight.place.known.add(self.function.digest)
+            await self._take_home(flight, reply)
+
+    async def _take_home(self, flight: Flight, reply: ChunkReply) -> None:
+        """Unpack a reply, enter it into the books, deliver its values, and send on what is still to be run."""
+        batch, watch = flight.batch, flight.watch
+        arena = flight.job.arena
+        loaded = await self._transport.loaded(reply, arena, watch) or await self._sent_singly(flight, reply)
+        self._transport.take_back_from(reply, arena)
+        if loaded is None:
+            self._settle(flight)
+            await self._halve(batch)
+            return
+        values, unloadable = loaded
+        failures = failed_items(reply, batch, flight.job.unsendable, unloadable)
+        again = second_chances(self._options.retry, batch, failures)
+        if again:
+            retried = {index for part in again for index in part.indices}
+            failures = [failed for failed in failures if failed.index not in retried]
+        watch.transfer()
+        self._books.account(batch, reply, failures, again)
+        self._books.deliver(batch, values, failures, again, reply.bytes_out)
+        self._share.steady = self._options.item_timeout is None
+        self._books.learn(reply, watch)
+        self._settle(flight)
+        for part in again:
+            self._retry(part)
+        if not self._books.over:
+            await self._send_again(batch.part(reply.done, len(batch.items)), split=True)
+
+    def _settle(self, flight: Flight) -> None:
+        """Note that all of a reply is safely here; its worker may be replaced then, being worn."""
+        if self._pool.settle(flight.place, self._share) and flight.place.pid is not None:
+            self._books.narrator.worker_gone(flight.place.pid, "recycled")
+
+    def _retry(self, batch: Batch) -> None:
+        policy = self._options.retry
+        if policy is not None:
+            self._in_group(self._try_again(batch, policy.wait(batch.attempt - 1)))
+
+    async def _sent_singly(self, flight: Flight, reply: ChunkReply) -> Loaded | None:
+        """Results that did not unpickle whole, one by one, from the worker that has them still.
+
+        None if it has not, since it is dead by now, or has done more since: then the items are to run again, in halves,
+        which come to an end since a lone result is never asked for twice.
+        """
+        self._pool.hold(flight.place, self._share)
+        future = self._called(flight.place, send_singly, flight.job.ticket)
+        await asyncio.wait((future,))
+        parcel = None if future.cancelled() or future.exception() else future.result()
+        if isinstance(parcel, list):
+            return load_values(replace(reply, values=parcel, kept=False), None)
+        return load_values(replace(reply, kept=False), flight.job.arena) if reply.done == 1 else None
+
+    # ── a death ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _place_broke(self, flight: Flight, cause: BaseException | None) -> None:
+        """A call failed on the way: find out who is to blame, and run the innocent items again."""
+        place = flight.place
+        if self._pool.closed:
+            self._fail(ExecutorClosedError("the executor was closed while it was busy with this call"))
+        if place.pid is None:
+            self._fail(foreign_error(cause, self._pool.name))
+        if not isinstance(cause, BrokenExecutor) and place.ready:
+            await self._call_failed(flight, cause)
+            return
+        found = verdict(
+            flight.batch, place.cell, flight.job.ticket, stride=flight.stride, is_async=self.function.is_async
+        )
+        if flight.ended_by_us:
+            await self._buried(place, "timeout")
+            judgement = self._judge.ended(found, place.pid, late=flight.was_late)
+        else:
+            judgement = self._judge.crashed(found, place.pid, await self._buried(place, "crashed"))
+        await self._carry_out(judgement, place)
+
+    async def _carry_out(self, judgement: Judgement, place: Place) -> None:
+        """Do what was judged of a chunk whose worker is gone."""
+        if judgement.error is not None and judgement.lost is None:
+            self._fail(judgement.error)
+        self._fall_apart(judgement.pieces)
+        for batch in judgement.later:
+            self._tally.retried += len(batch.items)
+            self._retry(batch)
+        if judgement.lost is not None and judgement.error is not None:
+            self._books.give_up(judgement.lost, judgement.error, place.pid)
+        for batch in judgement.again:
+            await self._send_again(batch)
+
+    async def _call_failed(self, flight: Flight, cause: BaseException | None) -> None:
+        """Our side of the worker raised, out of memory for example, and lives: find the item that it was about."""
+        batch = flight.batch
+        if len(batch.items) > 1:
+            await self._halve(batch)
+        else:
+            error = cause if isinstance(cause, Exception) else RemoteError(repr(cause))
+            self._books.give_up(batch, error, flight.place.pid)
+
+    async def _halve(self, batch: Batch) -> None:
+        """Run a batch again in two parts, to find the item of it that does harm."""
+        self._fall_apart(2)
+        for half in batch.halves():
+            await self._send_again(half)
+
+    def _fall_apart(self, pieces: int) -> None:
+        """Note that what was one piece becomes so many for the consumer."""
+        for _ in range(pieces - 1):
+            self._sink.dispatched(0)
+
+    async def _buried(self, place: Place, reason: str) -> Death:
+        """Wait until a dead worker is reaped, and tell of it."""
+        death = await place.buried()
+        if place.pid is not None and self._books.narrator.has_seen(place.pid):
+            self._tally.lost += reason == "crashed"
+            self._books.narrator.worker_gone(place.pid, reason, exitcode=death.exitcode)
+        return death
+
+    def executor_closed(self) -> None:
+        """The pool is closed under this run: end it, wherever it waits."""
+
+        async def stop() -> None:
+            self._fail(ExecutorClosedError("the executor was closed while this call ran"))
+
+        self._in_group(stop())
+
+    def _fail(self, exc: BaseException) -> NoReturn:
+        """End the run with `exc`."""
+        self._books.end_with(exc)
+        raise _Stop
+
+
+def unexpected(group: BaseExceptionGroup[BaseException]) -> BaseExceptionGroup[BaseException] | None:
+    """What tasks of ours raised but to end the run; None if that is all."""
+    return group.split(_Stop)[1]
