@@ -106,11 +106,12 @@ async def test_a_worker_that_writes_into_its_item_changes_nothing_here(executor)
     assert all(item[0] == 0 for item in items)
 
 
-async def test_a_function_may_keep_what_it_was_given(executor):
+async def test_a_function_may_keep_what_it_was_given():
     """The memory of a kept item is not used for another one."""
     items = [np.full(200_000, number, dtype=np.uint8) for number in range(30)]
 
-    results = await executor.execute(large_jobs.keep, items, n_jobs=1)
+    async with AsyncExecutor(1) as executor:
+        results = await executor.execute(large_jobs.keep, items)
 
     assert results[-1] == list(range(30))
 
