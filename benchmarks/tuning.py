@@ -15,7 +15,7 @@ T = TypeVar("T")
 WORSE = 1.5
 """A size that is this many times slower than a larger one ends the tuning: smaller ones only get worse."""
 
-BUDGET, LEAST = 5.0, 3
+BUDGET, LEAST = 3.0, 3
 """Seconds of one peer's tuning for one load, after which no further size is begun, but for the first three."""
 
 SHORT = 0.3
