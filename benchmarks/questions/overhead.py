@@ -149,7 +149,7 @@ def _table(costs: Sequence[Cost], scale: int) -> Table:
         "workers it can feed with chunks of 20 ms",
     )
     notes = [
-        "CPU time of the parent, all its threads, the least of the rounds; chunks of one item, which is trivial or 20 ms",
+        "CPU time of the parent, all its threads, the least of the rounds; chunks of one item: trivial, or 20 ms",
         f"an item: of {1_000_000 // scale:,} trivial ones, chunks as they come; for ours without their chunks' cost",
         "workers it can feed: 20 ms over the dearer of both chunk costs",
     ]
