@@ -137,16 +137,16 @@ async def _run(load: Load, entry: Entry, span: float) -> None:
     fn = load.function(coroutines=entry.contender.coroutines)
     laps: list[float] = []
     kept: list[list[Any]] = []  # freeing a million objects holds the loop for milliseconds: nobody's fault, so later
-    async with Ticker() as ticker:
-        while sum(laps) < span:
-            items = part.items()
+    while sum(laps) < span:
+        items = part.items()
+        async with Ticker() as ticker:
             began = time.perf_counter()
             kept.append(await entry.contender.run(fn, items))
             laps.append(time.perf_counter() - began)
-            if isinstance(entry.contender, Ours):
-                entry.efficiency.append(entry.contender.report.speedup / entry.contender.workers)
+        entry.late += ticker.late
+        if isinstance(entry.contender, Ours):
+            entry.efficiency.append(entry.contender.report.speedup / entry.contender.workers)
     entry.seconds.append(statistics.median(laps) * len(load.data) / len(part.data))
-    entry.late += ticker.late
 
 
 @asynccontextmanager

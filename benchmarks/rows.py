@@ -120,7 +120,7 @@ def _itself(item: int) -> int:
     return item
 
 
-_SINGLE_ITEMS = {ExecutorMap.name: 0.1, Aiomultiprocess.name: 0.02}
+_SINGLE_ITEMS = {ExecutorMap.name: 0.04, Aiomultiprocess.name: 0.02}
 _SERIAL = {Serial.name: 0.25}
 """Uniform items: a part of them tells what a plain loop takes for all."""
 
@@ -141,11 +141,11 @@ ROWS: dict[str, Row] = {
         "1,000,000 items, x + 1",
         _trivial,
         {
-            ExecutorMap.name: 0.01,
+            ExecutorMap.name: 0.002,
             Aiomultiprocess.name: 0.002,
             TunedJoblib.name: 0.1,
-            Mpire.name: 0.2,
-            Pebble.name: 0.2,
+            Mpire.name: 0.05,
+            Pebble.name: 0.05,
         },
     ),
     "10us": Row("50,000 items of 10 microseconds", _burning("items of 10 microseconds", 10e-6, 50_000), _SINGLE_ITEMS),

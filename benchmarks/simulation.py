@@ -45,8 +45,6 @@ def simulated(workers: int, chunks: int, chunk_seconds: float, costs: Costs, ahe
     idle_from = [0.0] * workers
     while asked:
         now, _, worker, replies = heapq.heappop(asked)
-        if not left and not replies:
-            continue
         busy_until = max(now, busy_until) + (costs.collect if replies else 0.0)
         if not left:
             continue

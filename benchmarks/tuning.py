@@ -12,8 +12,11 @@ __all__ = ("best_of", "chunk_sizes")
 
 T = TypeVar("T")
 
-WORSE = 2.0
+WORSE = 1.5
 """A size that is this many times slower than a larger one ends the tuning: smaller ones only get worse."""
+
+BUDGET, LEAST = 3.0, 3
+"""Seconds of one peer's tuning for one load, after which no further size is begun, but for the first three."""
 
 SHORT = 0.3
 """Seconds: a shorter try is done twice, and its better time counts."""
@@ -37,9 +40,11 @@ async def best_of(
     """
     seconds = [(await _seconds(run, candidate), candidate) for candidate in others]
     downwards: list[tuple[float, T]] = []
+    ends = time.perf_counter() + BUDGET
     for candidate in descending:
         downwards.append((await _seconds(run, candidate), candidate))
-        if downwards[-1][0] > WORSE * min(it for it, _ in downwards):
+        late = time.perf_counter() > ends and len(downwards) >= LEAST
+        if late or downwards[-1][0] > WORSE * min(it for it, _ in downwards):
             break
     seconds += downwards
     return min(seconds, key=lambda pair: pair[0])[1], len(seconds)

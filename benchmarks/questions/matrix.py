@@ -49,7 +49,7 @@ NOTES = (
     "efficiency: work over the wall time of all workers, as our own report measures it; coroutines have none",
     "pools start their workers in the same way and are warm; peers have the best settings tried, ours has none",
 )
-SPANS = (0.25, 0.1)
+SPANS = (0.2, 0.1)
 """Seconds that a turn lasts at least, in a full run and in a quick one: ticks enough, and eleven have turns."""
 LAG_P99, LAG_WORST = 5, 50
 AGAINST_POOLS = 10
