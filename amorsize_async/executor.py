@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
@@ -30,6 +29,7 @@ from ._call import (
     open_stream,
 )
 from ._chunking import CostMemory
+from ._loop_end import close, close_with_the_loop, forgotten, shared_on
 from ._payload import Applied, AppliedAsync
 from ._results import ResultStream
 from ._system import default_start_method, usable_cpus
@@ -158,7 +158,7 @@ class AsyncExecutor:
         """
         if self._pool is not None:
             self._refuse_other_loop()
-            await _close(self._pool, drain)
+            await close(self._pool, drain)
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -358,8 +358,8 @@ class AsyncExecutor:
             self._managers = (*configured, *self._managers)
             self._loop, self._process = asyncio.get_running_loop(), os.getpid()
             self._pool = LocalPool(self._n_jobs, self._settings)
-            await _close_with_the_loop(self._loop, self._pool)
-            finalize(self, _forgotten, self._loop, self._pool).atexit = False
+            await close_with_the_loop(self._loop, self._pool)
+            finalize(self, forgotten, self._loop, self._pool).atexit = False
         self._refuse_other_loop()
         return self._pool
 
@@ -409,80 +409,7 @@ def _checked_start_method(start_method: str | None) -> str:
     return start_method
 
 
-# ── the end of a loop ────────────────────────────────────────────────────────────────────────────────────────────────
-
-_held: dict[LocalPool, tuple[asyncio.AbstractEventLoop, AsyncGenerator[None, None]]] = {}
-# Every pool that is open. Held, so that an executor that is merely forgotten is closed in order by its loop: left to
-# the garbage collector, its threads may end while the interpreter exits, and Python 3.11 and 3.12 print errors then.
-
-
-async def _close_with_the_loop(loop: asyncio.AbstractEventLoop, pool: LocalPool) -> None:
-    """Have `pool` closed when `loop` ends, if it is still open then.
-
-    A loop has no hook for its end but `shutdown_asyncgens()`, which `asyncio.run` and every server call: an async
-    generator that is left half-way through is closed there.
-    """
-
-    async def until_the_end() -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            _forget(pool)
-            await pool.aclose()
-
-    _bury_closed_loops()
-    end = until_the_end()
-    _held[pool] = (loop, end)
-    await anext(end)
-
-
-async def _close(pool: LocalPool, drain: float = 0.0) -> None:
-    await pool.aclose(drain)
-    end = _forget(pool)
-    if end is not None:
-        await end.aclose()
-
-
-def _forget(pool: LocalPool) -> AsyncGenerator[None, None] | None:
-    loop, end = _held.pop(pool, (None, None))
-    if loop in _shared and _shared[loop].owns(pool):
-        del _shared[loop]
-    return end
-
-
-def _forgotten(loop: asyncio.AbstractEventLoop, pool: LocalPool) -> None:
-    """Close the pool of an executor that nobody refers to any more; its loop may be running, in any thread."""
-    if pool in _held:
-        with suppress(RuntimeError):  # the loop is closed: see _bury_closed_loops
-            loop.call_soon_threadsafe(lambda: loop.create_task(_close(pool), name="amorsize-close"))
-
-
-def _bury_closed_loops() -> None:
-    """Kill the workers of loops that were closed without `shutdown_asyncgens()`: nobody can use them any more."""
-    for pool in [pool for pool, (loop, _) in _held.items() if loop.is_closed()]:
-        loop, _ = _held.pop(pool)
-        _shared.pop(loop, None)
-        for place in pool.places:
-            place.kill()
-    for loop in [loop for loop in _shared if loop.is_closed()]:  # one that could not even be opened
-        del _shared[loop]
-
-
-def _forked() -> None:
-    """In a fork of this application: what is open is the parent's. Kept, since closing it would reach over there."""
-    _parents.append((dict(_held), dict(_shared)))
-    _held.clear()
-    _shared.clear()
-
-
-_parents: list[object] = []
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
-
-
 # ── the executor that a loop's calls share ───────────────────────────────────────────────────────────────────────────
-
-_shared: dict[asyncio.AbstractEventLoop, AsyncExecutor] = {}
 
 
 async def shared_executor(n_jobs: int | None) -> AsyncExecutor:
@@ -490,11 +417,7 @@ async def shared_executor(n_jobs: int | None) -> AsyncExecutor:
 
     It grows to the largest `n_jobs` that was asked for.
     """
-    loop = asyncio.get_running_loop()
-    if loop not in _shared:
-        # In place before the first wait, so that calls that begin meanwhile find it.
-        _shared[loop] = AsyncExecutor()
-    executor = _shared[loop]
+    executor = shared_on(asyncio.get_running_loop(), AsyncExecutor)
     await executor._open()  # noqa: SLF001 - the module's own class
     executor._grow(n_jobs)  # noqa: SLF001
     return executor
