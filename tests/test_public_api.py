@@ -22,6 +22,7 @@ NAMES = {
     "HookContext",
     "HookEvent",
     "HookManager",
+    "Job",
     "Report",
     "ResultStream",
     "RetryPolicy",
