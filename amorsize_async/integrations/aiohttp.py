@@ -10,13 +10,14 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 from aiohttp import web
 
 from .._job import Job
 from ..errors import ExecutorClosedError, ExecutorSaturatedError, ItemTimeoutError, WorkerCrashedError
 from ..executor import AsyncExecutor
+from ._connection import GONE, cancelled_when_lost
 from ._sse import HEADERS, MEDIA_TYPE, last_event_id, server_sent_events
 
 __all__ = ("EXECUTOR", "cancel_on_disconnect", "error_middleware", "events_response", "setup")
@@ -73,42 +74,10 @@ async def cancel_on_disconnect(request: web.Request) -> AsyncIterator[None]:
     For single handlers; `web.run_app(app, handler_cancellation=True)` does the same for all. Read the body first: a
     connection with unread data in it is not seen to end.
     """
-    task, transport = asyncio.current_task(), request.transport
-    if task is None or transport is None:
-        raise asyncio.CancelledError("the client has left")
-    watch = _Watch(cast("asyncio.Protocol", transport.get_protocol()), task)
-    transport.set_protocol(watch)
-    try:
+    if request.transport is None:
+        raise asyncio.CancelledError(GONE)
+    with cancelled_when_lost(request.transport):
         yield
-    finally:
-        if transport.get_protocol() is watch:
-            transport.set_protocol(watch.protocol)
-
-
-class _Watch(asyncio.Protocol):
-    """Takes the place of a connection's protocol, as asyncio does to send a file, and hands on all that it is told."""
-
-    def __init__(self, protocol: asyncio.Protocol, task: asyncio.Task[object]) -> None:
-        self.protocol = protocol
-        self._task = task
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        cancelling = self._task.cancelling()
-        self.protocol.connection_lost(exc)
-        if self._task.cancelling() == cancelling:  # with handler_cancellation, aiohttp has done it
-            self._task.cancel("the client has left")
-
-    def data_received(self, data: bytes) -> None:
-        self.protocol.data_received(data)
-
-    def eof_received(self) -> bool | None:
-        return self.protocol.eof_received()
-
-    def pause_writing(self) -> None:
-        self.protocol.pause_writing()
-
-    def resume_writing(self) -> None:
-        self.protocol.resume_writing()
 
 
 async def events_response(job: Job[Any], request: web.Request) -> web.StreamResponse:
