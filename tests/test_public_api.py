@@ -11,6 +11,7 @@ import amorsize_async
 from amorsize_async import AsyncExecutor
 from amorsize_async._chunking import Costs, Observation
 from amorsize_async._failures import Failure
+from amorsize_async._job import JobProgress
 from amorsize_async._wire import Batch, FailedItem
 from amorsize_async._worker import Chunk, ChunkReply
 from amorsize_async._worker_start import Hello, Setup
@@ -77,6 +78,7 @@ def test_public_modules_say_what_they_export(module):
         FailedItem,
         Failure,
         Hello,
+        JobProgress,
         Observation,
         Setup,
     ],
