@@ -151,6 +151,10 @@ class Job(Generic[R]):
         """
         return _Reader(self._next_event, after)
 
+    def has_events(self, after: int = -1) -> bool:
+        """Whether a reader that has seen the events up to `after` gets any more, now or later."""
+        return not self._history.ended or self._history.after(after) is not None
+
     async def _next_event(self, after: int) -> HookContext | None:
         """The first event later than `after` that is remembered, waiting for it; None after the last."""
         while (context := self._history.after(after)) is None:
