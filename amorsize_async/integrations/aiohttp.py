@@ -7,7 +7,6 @@ setup(app, AsyncExecutor(max_pending=64))  # in a handler: request.app[EXECUTOR]
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -15,10 +14,10 @@ from typing import Any
 from aiohttp import web
 
 from .._job import Job
-from ..errors import ExecutorClosedError, ExecutorSaturatedError, ItemTimeoutError, WorkerCrashedError
 from ..executor import AsyncExecutor
+from ._answers import KINDS, answer_to
 from ._connection import GONE, cancelled_when_lost
-from ._sse import HEADERS, MEDIA_TYPE, last_event_id, server_sent_events
+from ._sse import HEADERS, KEEP_ALIVE_SECONDS, MEDIA_TYPE, last_event_id, server_sent_events
 
 __all__ = ("EXECUTOR", "cancel_on_disconnect", "error_middleware", "events_response", "setup")
 
@@ -49,22 +48,15 @@ def setup(app: web.Application, executor: AsyncExecutor, *, drain: float = 10.0)
 
 @web.middleware
 async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer the library's errors: saturated or closed 503, an item's time limit 504, a worker's death 500.
+    """Answer 503 when the executor is full, with `Retry-After`, or closed, 504 for a late item, 500 for a deadly one.
 
-    Answers name the item's index and never a value. Other errors are left to aiohttp.
+    Answers name the item by its index, never by its value. Other errors are left to aiohttp.
     """
     try:
         return await handler(request)
-    except ExecutorSaturatedError as exc:
-        wait = {"Retry-After": str(math.ceil(exc.retry_after))}
-        return _answer(503, f"busy: {exc.pending} calls are waiting or running; try again later", wait)
-    except ExecutorClosedError:
-        return _answer(503, "the service is closing")
-    except ItemTimeoutError as exc:
-        return _answer(504, f"item {exc.index} took longer than its limit of {exc.seconds} s")
-    except WorkerCrashedError as exc:
-        where = "a worker process died" if exc.index is None else f"item {exc.index} ended its worker process"
-        return _answer(500, where)
+    except KINDS as exc:
+        answer = answer_to(exc)
+        return web.json_response({"detail": answer.detail}, status=answer.status, headers=answer.headers)
 
 
 @asynccontextmanager
@@ -80,16 +72,20 @@ async def cancel_on_disconnect(request: web.Request) -> AsyncIterator[None]:
         yield
 
 
-async def events_response(job: Job[Any], request: web.Request) -> web.StreamResponse:
-    """Answer with the events of `job` as they come, server-sent; a client that comes back goes on where it was."""
+async def events_response(
+    job: Job[Any], request: web.Request, *, keep_alive: float = KEEP_ALIVE_SECONDS
+) -> web.StreamResponse:
+    """Answer with the events of `job` as server-sent events; a client that comes back goes on where it stopped.
+
+    The last is `post_execute`: close the `EventSource` then. One that connects again gets 204, and stays away. Ends as
+    soon as the client leaves. keep_alive: seconds of silence after which a comment is sent.
+    """
+    after = last_event_id(request.headers.get("Last-Event-ID"))
+    if not job.has_events(after):
+        return web.Response(status=204, headers=HEADERS)
     response = web.StreamResponse(headers={**HEADERS, "Content-Type": MEDIA_TYPE})
-    events = server_sent_events(job, last_event_id(request.headers.get("Last-Event-ID")))
-    async with cancel_on_disconnect(request), aclosing(events):
+    async with cancel_on_disconnect(request), aclosing(server_sent_events(job, after, keep_alive=keep_alive)) as events:
         await response.prepare(request)
         async for event in events:
             await response.write(event)
     return response
-
-
-def _answer(status: int, detail: str, headers: dict[str, str] | None = None) -> web.Response:
-    return web.json_response({"detail": detail}, status=status, headers=headers)
