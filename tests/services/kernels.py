@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 from jupyter_client import BlockingKernelClient, KernelManager
@@ -56,8 +57,12 @@ class Kernel:
         return outcome
 
     def interrupt(self):
-        """Press the Stop button."""
-        self._manager.interrupt_kernel()
+        """Press the Stop button; from any thread."""
+        loop = ensure_event_loop()
+        try:
+            self._manager.interrupt_kernel()
+        finally:
+            loop.close()
 
 
 @contextmanager
@@ -70,7 +75,8 @@ def kernel(directory):
     loop = ensure_event_loop()  # the one that jupyter_client's blocking calls run on, and would keep
     manager = KernelManager(kernel_name="python3", connection_file=str(directory / "kernel.json"))
     manager.kernel_spec.argv[0] = sys.executable
-    manager.start_kernel(env={**os.environ, "TMPDIR": str(directory)})
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    manager.start_kernel(env={**os.environ, "TMPDIR": str(directory), "PYTHONPATH": path})
     client = manager.client()
     client.start_channels()
     try:
