@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 import signal
 import time
 from pathlib import Path
@@ -30,6 +32,19 @@ def wait_for(condition, seconds=10):
             raise TimeoutError("it did not come to be")
         time.sleep(0.005)
     return found
+
+
+def asked(port, method, path, body=None, **headers):
+    """Ask a server of this machine; give the status, the headers, and the JSON or the text of its answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, body, headers, encode_chunked="Transfer-Encoding" in headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    finally:
+        connection.close()
+    is_json = "json" in answer.headers.get("Content-Type", "")
+    return answer.status, answer.headers, json.loads(text) if is_json else text
 
 
 def beat(path, seconds=60.0, *, how="beat"):

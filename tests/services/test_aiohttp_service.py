@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from services.clients import wait_for
+from services.clients import asked, wait_for
 from services.servers import Server, free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -35,14 +33,7 @@ def service():
 
 def ask(service, method, path, body=None, **headers):
     """Give the status, the headers and the JSON of an answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
-    try:
-        connection.request(method, path, body, headers, encode_chunked="Transfer-Encoding" in headers)
-        answer = connection.getresponse()
-        text = answer.read().decode()
-    finally:
-        connection.close()
-    return answer.status, answer.headers, json.loads(text) if "json" in answer.headers["Content-Type"] else text
+    return asked(service.port, method, path, body, **headers)
 
 
 @pytest.fixture
