@@ -76,7 +76,9 @@ def kernel(directory):
     manager = KernelManager(kernel_name="python3", connection_file=str(directory / "kernel.json"))
     manager.kernel_spec.argv[0] = sys.executable
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    manager.start_kernel(env={**os.environ, "TMPDIR": str(directory), "PYTHONPATH": path})
+    environment = {**os.environ, "TMPDIR": str(directory), "PYTHONPATH": path}
+    environment.pop("PYTEST_CURRENT_TEST", None)  # with it, ipykernel would not capture what other processes print
+    manager.start_kernel(env=environment)
     client = manager.client()
     client.start_channels()
     try:

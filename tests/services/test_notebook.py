@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from services.clients import wait_for
 from services.kernels import kernel
 
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "notebook.ipynb"
@@ -69,6 +70,16 @@ def test_a_function_of_a_cell_runs_under_forkserver_and_spawn(cell):
     """
     cell(BEFORE)
     assert cell(code.replace("\n        ", "\n")).text == "[[0, 2, 4, 6], [0, 2, 4, 6]]\n"
+
+
+def test_a_function_of_a_cell_sees_its_globals_and_prints_below_it(cell):
+    """Globals as they are when the call begins; what is printed may take a moment, on its way through a pipe."""
+    cell(BEFORE)
+    cell("def plus(n):\n    print('worker', n, flush=True)\n    return n + more")
+    again = "print(await execute_async(plus, [1]))\ntime.sleep(0.1)"
+    said = [cell(f"more = {more}\n{again}").text for more in (5, 7)]
+    assert ["[6]\n" in said[0], "[8]\n" in said[1]] == [True, True]
+    wait_for(lambda: "worker 1\n" in cell(again).text)
 
 
 @pytest.mark.parametrize("widgets", [False, True], ids=["html", "ipywidgets"])
