@@ -15,7 +15,10 @@ CARD = "font-family: inherit; font-size: 0.95em; margin: 0.3em 0; max-width: 46e
 FAINT = "opacity: 0.7"
 LABEL = f"{FAINT}; text-align: left; vertical-align: top; white-space: nowrap; padding: 1px 1.2em 1px 0"
 TEXT = "text-align: left; padding: 1px 0"
-BAR = "width: 18em; max-width: 60%; vertical-align: middle"
+BAR = "width: 14em; max-width: 60%; vertical-align: middle"
+
+MINUTE = 60
+"""Seconds, and as many minutes are an hour."""
 
 MARKS = {"ok": "✓", "error": "✗", "cancelled": "■"}
 # Shape tells how it ended, not colour: for dark and light, and for who cannot tell colours apart.
@@ -78,13 +81,11 @@ def progress_words(numbers: Numbers) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that suits it: `2.5 ms`, `1.20 s`, `3 min 07 s`, `2 h 05 min`."""
-    if seconds < 1:
-        return f"{seconds * 1e3:.1f} ms"
-    if seconds < 60:  # noqa: PLR2004 - seconds of a minute
-        return f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
+    """A time as precise as a person wants it: `2.5 s`, `3 min 07 s`, `2 h 05 min`."""
+    if seconds < MINUTE:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), MINUTE)
+    hours, minutes = divmod(minutes, MINUTE)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
