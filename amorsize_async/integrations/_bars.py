@@ -56,7 +56,10 @@ class Widget:
     def close(self) -> None:
         """Let the front end and the kernel forget the widgets."""
         for widget in (self._box, self._bar, self._label):
+            widget.layout.close()
             widget.close()
+        self._bar.style.close()
+        self._label.style.close()
 
 
 def show(place: str, content: object, *, update: bool = False) -> None:
