@@ -16,6 +16,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 
 from ._call import Call, Engine, collect
 from ._history import History
+from ._report_html import progress_html
 from ._texts import message_of, traceback_of
 from .events import HookContext, HookEvent
 from .hooks import HookManager
@@ -77,6 +78,12 @@ class Job(Generic[R]):
         progress = self.progress
         total = "" if progress.total is None else f" of {progress.total:,}"
         return f"<Job {self.id} {self.status}, {progress.completed:,}{total} items>"
+
+    def _repr_html_(self) -> str:
+        """Shown by notebooks."""
+        first = self._history.first
+        function = None if first is None else first.metadata.get("function")
+        return progress_html(function or "job", self.status, self.progress)
 
     # ── what is known of it ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -38,6 +38,15 @@ async def test_a_job_goes_from_pending_to_ok(executor):
     assert repr(job) == f"<Job {job.id} ok, 100 of 100 items>"
 
 
+async def test_a_notebook_shows_a_job(executor):
+    """By the name of its function, as far as it is."""
+    job = executor.start(jobs.square, range(10))
+    assert "pending" in job._repr_html_()
+    await job
+
+    assert all(words in job._repr_html_() for words in ("square", "10 of 10 items"))
+
+
 async def test_many_tasks_may_wait_for_a_job(executor):
     """And each again, when it has ended."""
     job = executor.start(jobs.square, [3])
