@@ -94,11 +94,19 @@ def sweeps(session: nox.Session) -> None:
 
 
 @nox.session
+def services(session: nox.Session) -> None:
+    """Run the web services and the notebook as their users do: servers, many clients, a browser if there is one."""
+    install_groups(session, "services")
+    session.install(".")
+    session.run("pytest", "tests/services", *session.posargs)
+
+
+@nox.session
 def examples(session: nox.Session) -> None:
-    """Run each example as its reader would, with a time limit."""
+    """Run each example as its reader would, with a time limit; services, which do not end, have their own session."""
     session.install(".")
     python = shutil.which("python", path=session.bin) or "python"
-    for example in sorted(ROOT.glob("examples/*.py")):
+    for example in sorted({*ROOT.glob("examples/*.py")} - {*ROOT.glob("examples/*_service.py")}):
         session.log(f"python {example.relative_to(ROOT)}")
         subprocess.run([python, example], check=True, cwd=ROOT, timeout=EXAMPLE_SECONDS, stdin=subprocess.DEVNULL)
 

@@ -15,6 +15,7 @@ __all__ = (
     "HookContext",
     "HookEvent",
     "HookManager",
+    "Job",
     "Report",
     "ResultStream",
     "RetryPolicy",
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ._api import execute as execute
     from ._api import execute_async as execute_async
     from ._api import stream_async as stream_async
+    from ._job import Job as Job
     from ._results import ResultStream as ResultStream
     from .errors import AmorsizeError as AmorsizeError
     from .events import HookContext as HookContext
@@ -52,6 +54,7 @@ _HOME = {
     "HookContext": "events",
     "HookEvent": "events",
     "HookManager": "hooks",
+    "Job": "_job",
     "Report": "report",
     "ResultStream": "_results",
     "RetryPolicy": "policies",

@@ -103,12 +103,12 @@ class Call:
         fn: Callable[..., Any],
         data: Data,
         *,
-        hooks: Hooks,
-        n_jobs: int | None,
-        chunksize: int | None,
-        retry: RetryPolicy | int | None,
-        item_timeout: float | None,
-        return_exceptions: bool,
+        hooks: Hooks = None,
+        n_jobs: int | None = None,
+        chunksize: int | None = None,
+        retry: RetryPolicy | int | None = None,
+        item_timeout: float | None = None,
+        return_exceptions: bool = False,
     ) -> Call:
         """Check everything that can be wrong with a call; raises TypeError or ValueError."""
         if not callable(fn):

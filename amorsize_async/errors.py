@@ -8,6 +8,7 @@ AmorsizeError
 ├── InputError              the iterable of input raised
 ├── RemoteError             an exception of the worker that cannot cross, or must not be raised, as itself
 ├── ExecutorClosedError     the executor is closed, or belongs to another event loop
+├── ExecutorSaturatedError  the executor has as many calls as it takes at once
 └── RemoteTraceback         never raised: the worker's traceback, as the `__cause__` of the user's exception
 
 The user's own exception comes out as itself; it is none of these.
@@ -20,6 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 __all__ = (
     "AmorsizeError",
     "ExecutorClosedError",
+    "ExecutorSaturatedError",
     "InputError",
     "ItemTimeoutError",
     "RemoteError",
@@ -121,6 +123,20 @@ class RemoteError(AmorsizeError):
 
 class ExecutorClosedError(AmorsizeError, RuntimeError):
     """The executor is closed, was never opened, or belongs to another event loop."""
+
+
+class ExecutorSaturatedError(AmorsizeError):
+    """The executor has as many calls as its `max_pending` allows; nothing of this one was started.
+
+    `pending` is how many it has, waiting or running, `max_pending` how many it takes, and `retry_after` the seconds
+    after which another try may go better, at least 1: an estimate from how long recent calls took.
+    """
+
+    def __init__(self, message: str, *, pending: int = 0, max_pending: int = 0, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.pending = pending
+        self.max_pending = max_pending
+        self.retry_after = retry_after
 
 
 class RemoteTraceback(AmorsizeError):  # noqa: N818 - the name that concurrent.futures gives it; it is no error

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
-from contextlib import suppress
+import time
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
 from weakref import finalize
 
 from . import _payload
+from ._admission import Admission, Ticket
 from ._call import (
     Call,
     CallOptions,
@@ -30,6 +31,8 @@ from ._call import (
     open_stream,
 )
 from ._chunking import CostMemory
+from ._job import Job, wait_all
+from ._loop_end import close, close_with_the_loop, forgotten, shared_on
 from ._payload import Applied, AppliedAsync
 from ._results import ResultStream
 from ._system import default_start_method, usable_cpus
@@ -51,6 +54,9 @@ Data = Iterable[T] | AsyncIterable[T]
 DEEPEST = 5
 # How deep workers may have workers of their own: one that calls itself without end would fill the machine with them.
 
+_NOT_GIVEN: Any = ...
+# Neither a callable nor iterable, so a call that lacks one of the two is refused as any wrong one is.
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutorStatistics:
@@ -58,7 +64,8 @@ class ExecutorStatistics:
 
     n_jobs: workers it may have. workers: pids of those that are there. busy: workers that have a chunk. queued: chunks
     that wait for a worker. chunks: chunks in workers now. started, lost, recycled: workers that were started, died, and
-    were replaced as worn so far. closed: whether it takes no more calls.
+    were replaced as worn so far. closed: whether it takes no more calls. pending: calls that are in it, waiting or
+    running. max_pending: how many it takes at once, None for any number.
     """
 
     n_jobs: int
@@ -70,6 +77,8 @@ class ExecutorStatistics:
     lost: int
     recycled: int
     closed: bool
+    pending: int
+    max_pending: int | None
 
 
 class AsyncExecutor:
@@ -87,6 +96,9 @@ class AsyncExecutor:
     max_item_deaths: workers that may die of one item before it fails; the first death may have come from outside.
     cancel_grace: seconds that running items get when their call is cancelled, before their worker is killed.
     start_timeout: seconds that a worker may take to start, its initializer included.
+    max_pending: calls (execute, stream, submit, start) that may be in it at once, waiting or running; one more raises
+    ExecutorSaturatedError before anything is started. None: any number. A service should set it: what waits without
+    end answers nobody in time.
 
     Raises TypeError or ValueError for what is out of range, UnpicklableError for an initializer that cannot travel.
     """
@@ -105,12 +117,14 @@ class AsyncExecutor:
         max_item_deaths: int = 2,
         cancel_grace: float = 0.1,
         start_timeout: float = 60.0,
+        max_pending: int | None = None,
     ) -> None:
         checked_number("n_jobs", n_jobs)
         checked_number("inner_threads", inner_threads)
         checked_number("max_items_per_worker", max_items_per_worker)
         checked_number("max_worker_rss", max_worker_rss)
         checked_number("max_item_deaths", max_item_deaths)
+        checked_number("max_pending", max_pending)
         checked_number("cancel_grace", cancel_grace, 0, whole=False)
         checked_number("start_timeout", start_timeout, 0, whole=False)
         cpus = state.n_jobs or usable_cpus()
@@ -132,6 +146,9 @@ class AsyncExecutor:
         self._cancel_grace = cancel_grace
         self._max_item_deaths = max_item_deaths
         self._costs = CostMemory()
+        self._admission = Admission(max_pending)
+        self._jobs: dict[str, Job[Any]] = {}
+        self._closing = False
         self._pool: LocalPool | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
@@ -141,8 +158,49 @@ class AsyncExecutor:
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def start(self) -> Self:
-        """Start all workers and wait until they are there; raises WorkerStartError. `async with` does this."""
+    @overload
+    def start(self, /) -> Coroutine[Any, Any, Self]: ...
+    @overload
+    def start(
+        self,
+        fn: Callable[[T], Coroutine[Any, Any, R]],
+        data: Data[T],
+        /,
+        *,
+        return_exceptions: Literal[False] = ...,
+        **options: Unpack[CallOptions],
+    ) -> Job[R]: ...
+    @overload
+    def start(
+        self,
+        fn: Callable[[T], R],
+        data: Data[T],
+        /,
+        *,
+        return_exceptions: Literal[False] = ...,
+        **options: Unpack[CallOptions],
+    ) -> Job[R]: ...
+    @overload
+    def start(
+        self, fn: Callable[[T], Any], data: Data[T], /, *, return_exceptions: bool, **options: Unpack[CallOptions]
+    ) -> Job[Any]: ...
+    def start(
+        self, fn: Any = _NOT_GIVEN, data: Any = _NOT_GIVEN, /, **options: Any
+    ) -> Coroutine[Any, Any, Self] | Job[Any]:
+        """Start a run that goes on by itself, or, without arguments, the workers: one word for what is begun here.
+
+        `await executor.start()` starts all workers, as `async with` does, and waits until they are there; raises
+        WorkerStartError.
+
+        `executor.start(fn, data, ...)` starts a run of `fn` over `data` and returns at once a `Job`, to be awaited,
+        watched or cancelled by anybody. Arguments and options as of `execute`, `return_report=` aside: a job has a
+        `report`. Raises as `execute` does before it starts anything.
+        """
+        if fn is _NOT_GIVEN and not options:
+            return self._start_workers()
+        return self._start_job(Call.checked(fn, data, **options))
+
+    async def _start_workers(self) -> Self:
         pool = await self._open()
         try:
             await pool.start_all()
@@ -151,14 +209,44 @@ class AsyncExecutor:
             raise
         return self
 
-    async def aclose(self, drain: float = 10.0) -> None:
-        """Close: let running calls end for `drain` seconds, stop those that are left, end the workers.
+    def _start_job(self, call: Call) -> Job[Any]:
+        pool, ticket = self._enter()
 
-        Calls that are left raise ExecutorClosedError. Safe to call again.
+        def ended(job: Job[Any]) -> None:
+            ticket.leave()  # one that is cancelled before its first turn never comes to leave by itself
+            del self._jobs[job.id]
+
+        job = Job[Any](self._engine(pool, ticket), call, ended)
+        self._jobs[job.id] = job
+        return job
+
+    @property
+    def jobs(self) -> tuple[Job[Any], ...]:
+        """The jobs that have not ended, the oldest first."""
+        return tuple(self._jobs.values())
+
+    async def aclose(self, drain: float = 10.0) -> None:
+        """Close: take no more calls, let those that run end for `drain` seconds, stop what is left, end the workers.
+
+        Calls and jobs that are left raise ExecutorClosedError. Safe to call again.
         """
-        if self._pool is not None:
-            self._refuse_other_loop()
-            await _close(self._pool, drain)
+        if self._pool is None:
+            return
+        self._refuse_other_loop()
+        self._closing = True
+        left = 0.0
+        try:
+            left = await self._jobs_ended(drain)
+        finally:
+            await close(self._pool, left)
+        await wait_all(self.jobs)
+
+    async def _jobs_ended(self, drain: float) -> float:
+        """Let jobs end, also those that the pool has not met yet; gives the seconds of `drain` that are left."""
+        began = time.monotonic()
+        if drain > 0:
+            await wait_all(self.jobs, drain)
+        return max(0.0, drain - (time.monotonic() - began))
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -330,6 +418,8 @@ class AsyncExecutor:
             lost=0 if pool is None else pool.lost,
             recycled=0 if pool is None else pool.recycled,
             closed=pool is not None and pool.closed,
+            pending=self._admission.pending,
+            max_pending=self._admission.max_pending,
         )
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -340,11 +430,23 @@ class AsyncExecutor:
         return self._loop
 
     def engine(self) -> Engine:
-        """What a call on this executor runs on; raises ExecutorClosedError before the start and on another loop."""
+        """What one call on this executor runs on, which counts from now on as one of `max_pending`.
+
+        Raises ExecutorClosedError before the start, after the close and on another loop, and ExecutorSaturatedError.
+        """
+        return self._engine(*self._enter())
+
+    def _enter(self) -> tuple[LocalPool, Ticket]:
+        """Let one call in, if this executor may be used here and now."""
         if self._pool is None:
             raise ExecutorClosedError("the executor was not started; use `async with executor:` or await its start()")
         self._refuse_other_loop()
-        return Engine(self._pool, self._costs, self._managers, self._cancel_grace, self._max_item_deaths)
+        if self._closing:
+            raise ExecutorClosedError("the executor is closed; open a new one, or close it after its last call")
+        return self._pool, self._admission.enter()
+
+    def _engine(self, pool: LocalPool, ticket: Ticket) -> Engine:
+        return Engine(pool, self._costs, self._managers, self._cancel_grace, self._max_item_deaths, close=ticket.aclose)
 
     async def _open(self) -> LocalPool:
         """Bind to the running loop; workers then start as they are needed."""
@@ -358,8 +460,8 @@ class AsyncExecutor:
             self._managers = (*configured, *self._managers)
             self._loop, self._process = asyncio.get_running_loop(), os.getpid()
             self._pool = LocalPool(self._n_jobs, self._settings)
-            await _close_with_the_loop(self._loop, self._pool)
-            finalize(self, _forgotten, self._loop, self._pool).atexit = False
+            await close_with_the_loop(self._loop, self._pool)
+            finalize(self, forgotten, self._loop, self._pool).atexit = False
         self._refuse_other_loop()
         return self._pool
 
@@ -409,80 +511,7 @@ def _checked_start_method(start_method: str | None) -> str:
     return start_method
 
 
-# ── the end of a loop ────────────────────────────────────────────────────────────────────────────────────────────────
-
-_held: dict[LocalPool, tuple[asyncio.AbstractEventLoop, AsyncGenerator[None, None]]] = {}
-# Every pool that is open. Held, so that an executor that is merely forgotten is closed in order by its loop: left to
-# the garbage collector, its threads may end while the interpreter exits, and Python 3.11 and 3.12 print errors then.
-
-
-async def _close_with_the_loop(loop: asyncio.AbstractEventLoop, pool: LocalPool) -> None:
-    """Have `pool` closed when `loop` ends, if it is still open then.
-
-    A loop has no hook for its end but `shutdown_asyncgens()`, which `asyncio.run` and every server call: an async
-    generator that is left half-way through is closed there.
-    """
-
-    async def until_the_end() -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            _forget(pool)
-            await pool.aclose()
-
-    _bury_closed_loops()
-    end = until_the_end()
-    _held[pool] = (loop, end)
-    await anext(end)
-
-
-async def _close(pool: LocalPool, drain: float = 0.0) -> None:
-    await pool.aclose(drain)
-    end = _forget(pool)
-    if end is not None:
-        await end.aclose()
-
-
-def _forget(pool: LocalPool) -> AsyncGenerator[None, None] | None:
-    loop, end = _held.pop(pool, (None, None))
-    if loop in _shared and _shared[loop].owns(pool):
-        del _shared[loop]
-    return end
-
-
-def _forgotten(loop: asyncio.AbstractEventLoop, pool: LocalPool) -> None:
-    """Close the pool of an executor that nobody refers to any more; its loop may be running, in any thread."""
-    if pool in _held:
-        with suppress(RuntimeError):  # the loop is closed: see _bury_closed_loops
-            loop.call_soon_threadsafe(lambda: loop.create_task(_close(pool), name="amorsize-close"))
-
-
-def _bury_closed_loops() -> None:
-    """Kill the workers of loops that were closed without `shutdown_asyncgens()`: nobody can use them any more."""
-    for pool in [pool for pool, (loop, _) in _held.items() if loop.is_closed()]:
-        loop, _ = _held.pop(pool)
-        _shared.pop(loop, None)
-        for place in pool.places:
-            place.kill()
-    for loop in [loop for loop in _shared if loop.is_closed()]:  # one that could not even be opened
-        del _shared[loop]
-
-
-def _forked() -> None:
-    """In a fork of this application: what is open is the parent's. Kept, since closing it would reach over there."""
-    _parents.append((dict(_held), dict(_shared)))
-    _held.clear()
-    _shared.clear()
-
-
-_parents: list[object] = []
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
-
-
 # ── the executor that a loop's calls share ───────────────────────────────────────────────────────────────────────────
-
-_shared: dict[asyncio.AbstractEventLoop, AsyncExecutor] = {}
 
 
 async def shared_executor(n_jobs: int | None) -> AsyncExecutor:
@@ -490,11 +519,7 @@ async def shared_executor(n_jobs: int | None) -> AsyncExecutor:
 
     It grows to the largest `n_jobs` that was asked for.
     """
-    loop = asyncio.get_running_loop()
-    if loop not in _shared:
-        # In place before the first wait, so that calls that begin meanwhile find it.
-        _shared[loop] = AsyncExecutor()
-    executor = _shared[loop]
+    executor = shared_on(asyncio.get_running_loop(), AsyncExecutor)
     await executor._open()  # noqa: SLF001 - the module's own class
     executor._grow(n_jobs)  # noqa: SLF001
     return executor

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from html import escape
 from typing import Any
+
+from ._report_html import table_html
 
 __all__ = ("Report", "Tally")
 
@@ -187,24 +188,30 @@ class Report:
 
     def explain(self) -> str:
         """The report in plain words, a few lines of text."""
+        title = (
+            f"{self.function}: {self.items:,} items, {self.failed:,} failed, {_seconds(self.elapsed)} ({self.status})"
+        )
+        return "\n".join([title, *(f"  {label:<9} {text}" for label, text in self._rows())])
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """What to say about the run, line by line: a label, and the facts."""
         busy = self.parent_seconds / max(self.elapsed, 1e-9)
         moved = f"{_bytes(self.bytes_in)} to the workers, {_bytes(self.bytes_out)} back"
-        lines = [
-            f"{self.function}: {self.items:,} items, {self.failed:,} failed, {_seconds(self.elapsed)} ({self.status})",
-            f"  work      {_seconds(self.work_seconds)} in {len(self.workers)} of {self.n_jobs} workers",
-            f"  speedup   {self.speedup:.2f}, efficiency {self.efficiency:.0%}",
-            f"  chunks    {self.chunks:,}, the last of {self.chunksize:,} items",
-            f"  moved     {moved}, {_seconds(self.moving_seconds)} beside the loop",
-            f"  loop      {_seconds(self.parent_seconds)} busy with it, {busy:.1%} of the time",
-            f"  limit     {_LIMITS[self.limited_by]}",
+        rows = [
+            ("work", f"{_seconds(self.work_seconds)} in {len(self.workers)} of {self.n_jobs} workers"),
+            ("speedup", f"{self.speedup:.2f}, efficiency {self.efficiency:.0%}"),
+            ("chunks", f"{self.chunks:,}, the last of {self.chunksize:,} items"),
+            ("moved", f"{moved}, {_seconds(self.moving_seconds)} beside the loop"),
+            ("loop", f"{_seconds(self.parent_seconds)} busy with it, {busy:.1%} of the time"),
+            ("limit", _LIMITS[self.limited_by]),
         ]
         if self.workers_lost:
-            lines.append(f"  deaths    {self.workers_lost} of its workers died and were replaced")
+            rows.append(("deaths", f"{self.workers_lost} of its workers died and were replaced"))
         if self.retried:
-            lines.append(f"  retries   {self.retried:,} attempts more than items")
-        lines += [f"  failed    item {index}: {type(exc).__name__}" for index, exc in self.failures[:5]]
-        lines += [f"  note      {warning}" for warning in self.warnings]
-        return "\n".join(lines)
+            rows.append(("retries", f"{self.retried:,} attempts more than items"))
+        rows += [("failed", f"item {index}: {type(exc).__name__}") for index, exc in self.failures[:5]]
+        rows += [("note", warning) for warning in self.warnings]
+        return rows
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data for JSON: exceptions become the names of their types, speedup is included."""
@@ -214,8 +221,9 @@ class Report:
         return {**data, "speedup": self.speedup, "efficiency": self.efficiency}
 
     def _repr_html_(self) -> str:
-        """Shown by notebooks."""
-        return f"<pre>{escape(self.explain())}</pre>"
+        """Shown by notebooks: a small table."""
+        items = f"{self.items:,} in {_seconds(self.elapsed)}, {self.failed:,} failed"
+        return table_html(self.function, self.status, [("items", items), *self._rows()])
 
 
 _LIMITS = {

@@ -12,6 +12,7 @@ from amorsize_async import AsyncExecutor
 from amorsize_async._chunk import Chunk, ChunkReply
 from amorsize_async._chunking import Costs, Observation
 from amorsize_async._failures import Failure
+from amorsize_async._job import JobProgress
 from amorsize_async._wire import Batch, FailedItem
 from amorsize_async._worker_start import Hello, Setup
 from amorsize_async.executor import ExecutorStatistics
@@ -22,6 +23,7 @@ NAMES = {
     "HookContext",
     "HookEvent",
     "HookManager",
+    "Job",
     "Report",
     "ResultStream",
     "RetryPolicy",
@@ -76,6 +78,7 @@ def test_public_modules_say_what_they_export(module):
         FailedItem,
         Failure,
         Hello,
+        JobProgress,
         Observation,
         Setup,
     ],

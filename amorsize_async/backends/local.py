@@ -102,6 +102,8 @@ class LocalPool(Pool):
         return bool(self._starts.tasks) and len(share.held) < share.limit
 
     def _make_more(self) -> None:
+        if len(self.places) + len(self._starts.tasks) >= self.n_jobs:
+            return  # at once, since hundreds of calls may wait, and each chunk of them comes by here
         waiting = self._waiting.items()
         self._start(sum(len(waiters) for share, waiters in waiting if len(share.held) < share.limit))
 

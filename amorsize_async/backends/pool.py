@@ -296,7 +296,7 @@ class Pool:
 
     def _grant(self) -> None:
         """Hand free places to those who wait, the most deserving first."""
-        for share in most_deserving(set(self._waiting)):
+        for share in () if self._full() else most_deserving(set(self._waiting)):
             while share in self._waiting and (place := self._free_place(share)) is not None:
                 waiter = next(iter(self._waiting[share]))
                 self._wait_no_more(waiter, share)
@@ -304,6 +304,11 @@ class Pool:
                     place.steady = share.steady and (place.steady or not place.load)
                     self.hold(place, share)
                     waiter.set_result(place)
+
+    def _full(self) -> bool:
+        """Whether no place takes one chunk more, whoever asks: told without asking for each of hundreds that wait."""
+        room = 1 + (QUEUED_CHUNKS if len(self._shares) <= 1 else 0)
+        return all(place.load >= place.width * room for place in self.places)
 
     def _free_place(self, share: Share) -> Place | None:
         """The least loaded place that may take one more chunk of `share`, None if all are full."""

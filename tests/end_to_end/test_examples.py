@@ -13,6 +13,8 @@ import pytest
 from amorsize_async import HookEvent, HookManager, execute_async
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+SCRIPTS = sorted({*EXAMPLES.glob("*.py")} - {*EXAMPLES.glob("*_service.py")})
+# Services do not end, and need a web framework: tests/services runs them.
 SECONDS = 120
 
 
@@ -37,7 +39,7 @@ def quickstart(example):
     return example("quickstart")
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_runs_as_a_script_and_says_something(path):
     """An example exits with 0, writes a few lines and no complaint, and no progress line where there is no terminal."""
     done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=SECONDS, check=False)

@@ -11,6 +11,7 @@ from amorsize_async import (
     HookContext,
     HookEvent,
     HookManager,
+    Job,
     Report,
     ResultStream,
     RetryPolicy,
@@ -87,3 +88,13 @@ def hooks_of_both_colours_are_accepted() -> None:
         return ctx.items_completed
 
     hooks.register(HookEvent.ON_ERROR, lambda ctx: ctx.error)
+
+
+async def jobs_are_typed_by_their_results() -> None:
+    """And `start` without arguments gives the executor."""
+    executor = AsyncExecutor()
+    assert_type(await executor.start(), AsyncExecutor)
+    assert_type(executor.start(plain, [1], n_jobs=2), Job[bytes])
+    assert_type(executor.start(soon, arriving()), Job[str])
+    assert_type(await executor.start(soon, [1]), list[str])
+    assert_type(executor.start(plain, [1], return_exceptions=True), Job[Any])

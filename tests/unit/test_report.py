@@ -77,12 +77,22 @@ def test_explain_names_the_facts_in_plain_words():
 
 
 def test_a_report_is_plain_data_on_request():
-    """For JSON and for notebooks."""
+    """For JSON."""
     data = report(failures=[(7, ValueError("secret"))]).to_dict()
 
     assert json.loads(json.dumps(data))["failures"] == [[7, "ValueError"]]
     assert data["efficiency"] == 0.9
-    assert report()._repr_html_().startswith("<pre>")
+
+
+def test_a_notebook_shows_a_report_as_a_table():
+    """Its facts, escaped, and nothing that would be loaded from elsewhere."""
+    failed = report(failures=[(7, ValueError("secret"))], failed=1)
+    html = dataclasses.replace(failed, function="<lambda>")._repr_html_()
+
+    assert "&lt;lambda&gt;" in html
+    assert "item 7: ValueError" in html
+    assert "2.0 KiB to the workers" in html
+    assert not any(word in html for word in ("secret", "<lambda>", "<script", "http", "url("))
 
 
 def test_failures_are_listed_by_index():

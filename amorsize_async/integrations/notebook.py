@@ -1,0 +1,95 @@
+"""A live display for notebooks: a bar while a run lasts, its report when it ends. Draws what events tell, no more.
+
+results = await execute_async(fn, data, hooks=progress())
+
+Needs IPython, which every Jupyter kernel has; draws with ipywidgets where they are installed, else with plain HTML.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TypeVar
+
+from .._job import Job, JobProgress
+from ..events import HookContext, HookEvent
+from ..hooks import HookManager
+from ._bars import Bar, Page, Widget, show
+
+__all__ = ("progress", "watch")
+
+R = TypeVar("R")
+
+
+def progress(hooks: HookManager | None = None, *, every: float = 0.1, widgets: bool | None = None) -> HookManager:
+    """Return hooks that draw a progress bar below the cell for each run they are given to, and then its report.
+
+    hooks: a manager to add the display to; None: a new one.
+    every: the least number of seconds between two updates of a bar; the first and the last are always drawn.
+    widgets: whether to draw with ipywidgets; None: if they are installed. A front end that lacks their extension shows
+    no bar then: pass False there.
+    """
+    manager = HookManager() if hooks is None else hooks
+    display = _Display(Widget if (find_spec("ipywidgets") is not None if widgets is None else widgets) else Page)
+    manager.register((HookEvent.PRE_EXECUTE, HookEvent.ON_ERROR, HookEvent.POST_EXECUTE), display.show)
+    manager.register(HookEvent.ON_PROGRESS, display.show, every=every)
+    return manager
+
+
+async def watch(job: Job[R], *, every: float = 0.1, widgets: bool | None = None) -> list[R]:
+    """Draw a job as `progress` draws a run, until it ends; return its results, or raise what it raised.
+
+    A cell that is stopped meanwhile stops watching, not the job: that goes on, and may be watched again.
+    """
+    manager = progress(every=every, widgets=widgets)
+    async for context in job.events():
+        await manager.trigger_async(context)
+    return await job
+
+
+@dataclass(slots=True)
+class _Run:
+    """What a display keeps of a run: its bar, the name of its function, how many of its items failed."""
+
+    bar: Bar
+    title: str
+    failed: int = 0
+
+
+class _Display:
+    """All runs of one manager, each with a bar of its own, which gives its place to the report."""
+
+    def __init__(self, new_bar: type[Bar]) -> None:
+        self._new_bar = new_bar
+        self._runs: dict[str, _Run] = {}
+
+    async def show(self, context: HookContext) -> None:
+        """Bring one run up to date. A coroutine, so that it is called on the loop, in the kernel's own thread."""
+        place = context.execution_id or ""
+        if context.event is HookEvent.PRE_EXECUTE:
+            self._runs[place] = _Run(self._new_bar(place), str(context.metadata.get("function", "")))
+        run = self._runs.get(place)
+        if run is None:  # what was cancelled before it began
+            return
+        if context.event is HookEvent.ON_ERROR:
+            run.failed += 1
+        elif context.event is HookEvent.POST_EXECUTE:
+            del self._runs[place]
+            report = context.metadata["report"]
+            show(place, {"text/html": report._repr_html_(), "text/plain": report.explain()}, update=True)
+            run.bar.close()
+        else:
+            run.bar.draw(run.title, _progress_of(context, run.failed))
+
+
+def _progress_of(context: HookContext, failed: int) -> JobProgress:
+    known = context.total_items is not None and context.throughput_items_per_sec > 0
+    return JobProgress(
+        completed=context.items_completed,
+        total=context.total_items,
+        failed=failed,
+        percent=context.percent_complete,
+        elapsed=context.elapsed_time,
+        rate=context.throughput_items_per_sec,
+        remaining=context.estimated_time_remaining if known else None,
+    )
