@@ -24,6 +24,7 @@ from ._run import Run
 from ._source import open_source
 from ._threads import in_thread
 from ._traffic import RunOptions
+from ._wakeup import woken_by_signals
 from .backends import Pool
 from .hooks import HookManager
 from .policies import RetryPolicy
@@ -188,7 +189,8 @@ async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) ->
             )
         run = _run(engine, call, function, sink, most)
         try:
-            return await run.drive()
+            with woken_by_signals():
+                return await run.drive()
         finally:
             engine.costs.remember(function.cost_key, run.sizer.costs)
     finally:
