@@ -80,7 +80,9 @@ class Job(Generic[R]):
         return f"<Job {self.id} {self.status}, {progress.completed:,}{total} items>"
 
     def _repr_html_(self) -> str:
-        """Shown by notebooks."""
+        """Shown by notebooks: how far it is, and when it has ended, its report."""
+        if self.report is not None:
+            return self.report._repr_html_()
         first = self._history.first
         function = None if first is None else first.metadata.get("function")
         return progress_html(function or "job", self.status, self.progress)

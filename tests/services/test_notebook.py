@@ -112,6 +112,8 @@ def test_a_job_is_watched_to_its_end(cell):
     """Its results come out of `watch`, and so does what it raises; watching again shows how it ended."""
     cell(BEFORE)
     cell("executor = await AsyncExecutor(2).start()\njob = executor.start(work, range(1, 40))")
+    assert "<progress" in cell("job").shown[0]["text/html"]
     assert cell("print(len(await watch(job, widgets=False)))").text == "39\n"
+    assert "39 in" in cell("job").shown[0]["text/html"]
     assert "work: 39 items" in cell("_ = await watch(job, widgets=False)").updates[-1]["text/plain"]
     assert cell("await watch(executor.start(work, [50]))").error == "ZeroDivisionError"
