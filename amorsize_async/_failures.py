@@ -6,6 +6,7 @@ Both ends of the border use it. Standard library, `_payload`, `_texts` and `erro
 from __future__ import annotations
 
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from . import _payload
@@ -59,7 +60,8 @@ def travelling(failure: Failure) -> Failure:
         data = _payload.dumps(_stand_in(exc))
     if isinstance(exc, BaseException):
         # Its frames hold the items, and ours among them the exception: what is in a circle stays for long.
-        BaseException.with_traceback(exc, None)
+        with suppress(Exception):  # some are frozen
+            exc.__traceback__ = None
     return replace(failure, exception=data)
 
 
