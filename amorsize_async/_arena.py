@@ -17,7 +17,7 @@ import logging
 import mmap
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pickle import PickleBuffer
 from typing import Any
@@ -39,7 +39,8 @@ KEPT_BYTES = 16 << 20
 ONE_CALL = 1 << 30
 # Bytes for one system call: Linux moves at most 2 GiB at once.
 
-HUGE_PAGE, BLOCK_BYTES = 2 << 20, 4 << 20
+LONG = 4 << 20
+# Bytes that take a millisecond and more to fill.
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,63 +196,38 @@ def write(descriptor: int, data: memoryview, offset: int) -> None:
 
 
 def fetched(parcel: Parcel, descriptor: int) -> Parcel:
-    """Read the bundles of a parcel into memory of our own; other threads run meanwhile.
-
-    Neighbouring buffers share blocks of memory, of at most BLOCK_BYTES, each of which lives as long as one of them.
-    """
-    read = _Reader(descriptor, [piece for bundle in _bundles(parcel) for piece in bundle.buffers])
-    return _with_pieces(parcel, read)
+    """Read the bundles of a parcel into memory of our own; other threads run meanwhile."""
+    return _with_pieces(parcel, lambda piece: _read(descriptor, piece))
 
 
-class _Reader:
-    """Reads pieces of an arena, in the order of their places; buffers by the block."""
-
-    def __init__(self, descriptor: int, buffers: list[Stored]) -> None:
-        self._descriptor = descriptor
-        self._blocks = {block[0].offset: block for block in _blocks(buffers)}
-        self._start, self._block = 0, memoryview(b"")
-
-    def __call__(self, piece: Stored) -> Any:
-        """The bytes of a piece; in memory that can be written to, if it could be where it came from."""
-        if piece.offset in self._blocks:
-            last = self._blocks[piece.offset][-1]
-            self._start, self._block = piece.offset, self._read(piece.offset, last.offset + last.length - piece.offset)
-        at = piece.offset - self._start
-        if not 0 <= at < len(self._block):  # the pickle itself
-            return self._read(piece.offset, piece.length)
-        view = self._block[at : at + piece.length]
-        return view.toreadonly() if piece.readonly else view
-
-    def _read(self, offset: int, length: int) -> memoryview:
-        view, done = memoryview(_memory(length))[:length], 0
-        while done < length:
-            count = os.preadv(self._descriptor, [view[done : done + ONE_CALL]], offset + done)
-            if not count:
-                raise OSError(f"{length - done} bytes of shared memory are missing")
-            done += count
-        return view
+def _read(descriptor: int, piece: Stored) -> Any:
+    """The bytes of a piece; in memory that can be written to, if it could be where it came from."""
+    if piece.readonly and piece.length <= ONE_CALL:
+        data = os.pread(descriptor, piece.length, piece.offset)
+        _complete(piece, len(data))
+        return data
+    view, done = memoryview(_memory(piece.length)), 0
+    while done < piece.length:
+        count = os.preadv(descriptor, [view[done : done + ONE_CALL]], piece.offset + done)
+        _complete(piece, done + count if not count else piece.length)
+        done += count
+    return view.toreadonly() if piece.readonly else view
 
 
-def _blocks(buffers: list[Stored]) -> list[list[Stored]]:
-    """Neighbours of up to BLOCK_BYTES together; what is larger stands alone."""
-    blocks: list[list[Stored]] = []
-    for piece in buffers:
-        if blocks and piece.offset + piece.length - blocks[-1][0].offset <= BLOCK_BYTES:
-            blocks[-1].append(piece)
-        else:
-            blocks.append([piece])
-    return blocks
+def _complete(piece: Stored, read: int) -> None:
+    if read < piece.length:
+        raise OSError(f"{piece.length - read} bytes of shared memory are missing")
 
 
 def _memory(length: int) -> Any:
-    """Memory of our own: in huge pages where that pays, since getting small ones takes longer than filling them."""
-    if length < HUGE_PAGE:
+    """Memory of our own. A bytearray is filled with zeros first, which holds the interpreter: not where it takes long.
+
+    Not in huge pages: under a hypervisor these were up to five times as slow to get as small ones, where no memory that
+    had been in use before was free.
+    """
+    if length < LONG:
         return bytearray(length)
-    whole = -(-length // HUGE_PAGE) * HUGE_PAGE  # else Linux does not align it, and the pages are small ones
-    block = mmap.mmap(-1, whole, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):  # a kernel without huge pages
-        block.madvise(mmap.MADV_HUGEPAGE)
-    return block
+    return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def mapped(parcel: Parcel, descriptor: int, *, private: bool) -> tuple[Parcel, Callable[[], Any]]:

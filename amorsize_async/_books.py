@@ -115,6 +115,7 @@ class Books:
                 cpu_seconds=reply.cpu_seconds,
                 bytes_in=reply.bytes_in,
                 bytes_out=reply.bytes_out,
+                bytes_copied=reply.bytes_copied,
                 transfer_seconds=watch.transfer_seconds + watch.beside_seconds,
                 overhead_seconds=watch.overhead_seconds,
             )

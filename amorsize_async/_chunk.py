@@ -62,7 +62,8 @@ class ChunkReply:
 
     values: the parcel of results, None where an item failed; `done` of them. failures: one record each. seconds,
     cpu_seconds: wall and CPU time of the chunk; item_seconds: the wall times of its items, which may overlap, summed.
-    bytes_in, bytes_out: sizes of the parcels. peak_rss: the most memory the process has held, bytes. pid: who ran it.
+    bytes_in, bytes_out: sizes of the parcels; bytes_copied: of both, those
+    beside the pickles. peak_rss: the most memory the process has held, bytes. pid: who ran it.
     packed: whether the values are pickled. kept: whether the worker has them still, and can send them one by one.
     refused: why nothing was run: "" (it was), "function" (not in the cache), "items" (do not unpickle whole), "memory"
     (the arena cannot be read). held: whether the function has kept what lies in the arena. no_memory: what the system
@@ -85,3 +86,4 @@ class ChunkReply:
     held: bool = False
     no_memory: str = ""
     moving_seconds: float = 0.0
+    bytes_copied: int = 0

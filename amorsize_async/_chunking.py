@@ -2,11 +2,11 @@
 
 With t = smoothed seconds per item, h = parent seconds per chunk, P = workers and R = items left:
 
-    n = max(1, min(byte cap, moving cap, max(ceil(max(P*h, 3 ms)/t), min(T/t, R/(2P)))))
+    n = max(1, min(byte cap, loop cap, max(ceil(max(P*h, 3 ms)/t), min(T/t, R/(2P)))))
 
 P*h/t keeps the parent from being the bottleneck (3 ms: see LEAST_SECONDS), T bounds the latency of progress and of
-cancellation, R/(2P) bounds the tail (guided self-scheduling, Polychronopoulos and Kuck 1987), the byte and moving caps
-bound the memory that is in flight, and let moving overlap with work.
+cancellation, R/(2P) bounds the tail (guided self-scheduling, Polychronopoulos and Kuck 1987), the byte and loop caps
+bound the memory that is in flight and the loop's lag.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ BUDGET_SECONDS = 3 * TARGET_SECONDS
 # When a chunk has taken this long, its worker sends back what is done and the rest unrun: the items turned out to be
 # much heavier than those before, and others wait.
 
-MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES = 4 << 20, 1 << 20
-# Bytes of a chunk in either direction, which bounds what is in flight: two chunks a worker. Where payloads go through
-# pipes, the threads of the pool copy them three times and hold the interpreter meanwhile.
+MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES = (2 << 20) + (64 << 10), 1 << 20
+# Bytes of a chunk in either direction, which bounds what is in flight: two chunks a worker. A little over 2 MiB, so that
+# two items of one fit in. Copying them takes 0.5 to 1 ms. Where payloads go through pipes, the threads of the pool copy
+# them three times and hold the interpreter meanwhile.
 
-MOVING_SECONDS = 0.03
-# The most that moving one chunk's payload may take: what is slow to move is better moved while another chunk is run.
+PICKLING_SECONDS = 0.0005
+# The most that pickling and unpickling may hold the loop for one chunk. Replies of several workers may arrive at one
+# turn of the loop, and their sum is what others wait for. Larger chunks would be no gain: a thread would pickle them
+# instead, and two threads that want the interpreter take longer than one.
 
 MAX_GROWTH = 8
 # A step from one chunk to the next: four steps from 1 item to 4,096, and a misleading first item costs little.
@@ -59,7 +62,8 @@ FIRST_CONCURRENT, MAX_CONCURRENT = 32, 1000
 class Observation:
     """What one chunk cost: items, worker seconds (wall and CPU), bytes each way, and the loop's own seconds.
 
-    transfer_seconds: pickling and unpickling, which grows with the items. overhead_seconds: all else, which does not.
+    bytes_copied: those of both ways that were not pickled but copied. transfer_seconds: pickling and unpickling, which
+    grows with the items. overhead_seconds: all else, which does not.
     """
 
     items: int
@@ -67,13 +71,14 @@ class Observation:
     cpu_seconds: float = 0.0
     bytes_in: int = 0
     bytes_out: int = 0
+    bytes_copied: int = 0
     transfer_seconds: float = 0.0
     overhead_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Smoothed costs: seconds, bytes (the larger way) and transfer seconds per item, parent seconds per chunk."""
+    """Smoothed costs: seconds, bytes (the larger way) and pickling seconds per item, parent seconds per chunk."""
 
     item_seconds: float
     item_bytes: float = 0.0
@@ -145,10 +150,11 @@ class ChunkSizer:
 
     def _sample(self, seen: Observation) -> Costs:
         seconds = seen.cpu_seconds if self.is_async else seen.seconds
+        pickled = 1 - seen.bytes_copied / max(1, seen.bytes_in + seen.bytes_out)
         return Costs(
             seconds / seen.items,
             max(seen.bytes_in, seen.bytes_out) / seen.items,
-            seen.transfer_seconds / seen.items,
+            seen.transfer_seconds * pickled / seen.items,
             PIPE_SECONDS + seen.overhead_seconds,
         )
 
@@ -162,7 +168,7 @@ class ChunkSizer:
             wanted = min(wanted, math.ceil(remaining / self.n_jobs) if self.is_async else remaining / (2 * self.n_jobs))
         caps = [
             self.max_bytes / max(costs.item_bytes, 1e-9),
-            MOVING_SECONDS / max(costs.item_transfer, 1e-12),
+            PICKLING_SECONDS / max(costs.item_transfer, 1e-12),
             MAX_CONCURRENT if self.is_async else math.inf,
             self.most or math.inf,
         ]

@@ -162,7 +162,8 @@ class Run:
             if batch is None:
                 self._pool.give_back(place, self._share)
                 return
-            self._traffic.send(batch, place)
+            if self._traffic.send(batch, place):
+                await asyncio.sleep(0)
 
     async def _items_ready(self) -> bool:
         began = time.monotonic()

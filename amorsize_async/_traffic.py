@@ -29,7 +29,7 @@ from ._results import Sink
 from ._retries import second_chances
 from ._sharing import Share
 from ._stopwatch import Stopwatch
-from ._transport import Transport
+from ._transport import ONE_A_TURN, Transport
 from ._wire import Batch, Job, Loaded, Terms, failed_items, foreign_error, load_values, verdict
 from ._worker import forget, send_singly
 from .backends import Place, Pool
@@ -143,8 +143,11 @@ class Traffic:
         except AmorsizeError as exc:
             self._fail(exc)
 
-    def send(self, batch: Batch, place: Place) -> None:
-        """Send a batch off at once, so that the place has an owner at every moment, and have a task wait for it."""
+    def send(self, batch: Batch, place: Place) -> bool:
+        """Send a batch off at once, so that the place has an owner at every moment, and have a task wait for it.
+
+        Tells whether that took the loop long enough for others to have a turn now.
+        """
         self._tally.sent(self._books.narrator.elapsed)
         if place.pid is not None:
             self._books.narrator.worker_seen(place.pid)
@@ -153,7 +156,7 @@ class Traffic:
         job = self._transport.packed_now(batch, terms)
         if job is not None:
             self._in_group(self._await_reply(self._launched(batch, place, terms, job, watch)))
-            return
+            return job.size >= ONE_A_TURN
         unsent = [place]
 
         def ended(_task: object = None) -> None:
@@ -165,6 +168,7 @@ class Traffic:
             ended()
         else:
             task.add_done_callback(ended)
+        return True
 
     async def _send_beside(self, batch: Batch, unsent: list[Place], terms: Terms, watch: Stopwatch) -> None:
         """Send a batch that would hold the loop, once a thread has packed it. Until then its place is in `unsent`."""

@@ -6,6 +6,7 @@ turns, see `_parts`; what it copies, it copies by system calls.
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 from ._arena import Arena
@@ -18,14 +19,17 @@ from ._threads import in_thread
 from ._wire import Batch, Job, Loaded, Terms, job_for, load_values
 from .backends import Pool
 
-__all__ = ("Transport",)
+__all__ = ("ONE_A_TURN", "Transport")
 
 ON_LOOP_SECONDS = 0.001
-PICKLED_ON_LOOP, UNPICKLED_ON_LOOP, COPIED_ON_LOOP = 1 << 20, 1 << 17, 4 << 20
+PICKLED_ON_LOOP, UNPICKLED_ON_LOOP, COPIED_ON_LOOP = 1 << 20, 1 << 17, (2 << 20) + (64 << 10)
 # The most that the payload of one chunk may hold the loop: seconds of pickling, and bytes that are pickled, unpickled,
 # and only copied. What is large shows when so much of it is pickled, and is begun anew beside the loop: a first item
 # that is a list of millions costs the loop no more than this, either. Small objects are made from 100 bytes in each
-# microsecond; copies take 0.2 ms for each MiB; and a hop to a thread and back takes 0.1 ms.
+# microsecond; copies take 0.2 ms a MiB, more into memory that is new; a hop to a thread and back takes 0.1 ms.
+
+ONE_A_TURN = 1 << 15
+# Bytes of a payload from which each has a turn of the loop to itself: replies of many workers may come at once.
 
 
 class Transport:
@@ -35,6 +39,7 @@ class Transport:
         self.function = function
         self._arenas = pool.arenas
         self._sizer = sizer
+        self._turn = asyncio.Lock()
 
     def packed_now(self, batch: Batch, terms: Terms) -> Job | None:
         """The job for a batch; None if making it would hold the loop for too long."""
@@ -95,8 +100,13 @@ class Transport:
 
     async def loaded(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:
         """See `load_values`."""
-        if _is_light(reply):
+        if reply.bytes_out < ONE_A_TURN:
             return load_values(reply, arena)
+        if _is_light(reply):
+            async with self._turn:
+                await asyncio.sleep(0)
+                watch.go_on()
+                return load_values(reply, arena)
         loaded = await in_thread(partial(load_values, reply, arena, gently=True))
         watch.beside()
         return loaded

@@ -12,8 +12,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from types import TracebackType
 
 __all__ = ("woken_by_signals",)
 
@@ -21,23 +21,24 @@ NOBODY = -1
 # What `set_wakeup_fd` gives and takes where nobody is told of signals.
 
 
-@contextmanager
-def woken_by_signals() -> Iterator[None]:
+class woken_by_signals:  # noqa: N801 - used as a function; no generator, since those set what is frozen in exceptions
     """While this is entered, a signal ends the running loop's wait: in the main thread of a Jupyter kernel only.
 
     May be entered many times at once. Who is told of signals already, asyncio's own handlers for example, stays so.
     """
-    bell = _bell() if _concerns_us() else None
-    if bell is None:
-        yield
-        return
-    bell.holders += 1
-    try:
-        yield
-    finally:
-        bell.holders -= 1
-        if not bell.holders:
-            bell.close()
+
+    def __enter__(self) -> None:
+        self._bell = _bell() if _concerns_us() else None
+        if self._bell is not None:
+            self._bell.holders += 1
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bell is not None:
+            self._bell.holders -= 1
+            if not self._bell.holders:
+                self._bell.close()
 
 
 class _Bell:

@@ -74,7 +74,7 @@ class Job:
     """What an executor is asked to do: `call(*args)`; unsendable: offsets of items that could not be pickled.
 
     ticket: a number of its own, by which its results can be asked for again. arena: what its payload travels in, both
-    ways; None: the pipe.
+    ways; None: the pipe. size: bytes of the pickled items.
     """
 
     ticket: int
@@ -82,6 +82,7 @@ class Job:
     args: tuple[Any, ...]
     unsendable: dict[int, BaseException]
     arena: Arena | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,29 +120,28 @@ def job_for(
     watch: told of each part that is pickled, see `_parts`; what it raises ends it. Raises OSError if there is no memory
     for the arena.
     """
-    ticket = next(_tickets)
+    how = Packing(singly=batch.singly, out_of_band=arena is not None, watch=watch)
+    parcel, unsendable = _payload.pack_items(batch.items, how) if terms.pickled else (b"", {})
+    if watch is not None:
+        watch(0, _payload.copied_size(parcel))
     chunk = Chunk(
         batch.start,
-        ticket,
+        next(_tickets),
         function.digest,
         None if terms.known else function.pickled,
-        b"",
+        _stowed(parcel, arena),
         is_async=function.is_async,
         stop_at_failure=terms.stop,
         stride=1 if batch.exact else terms.stride,
+        unsent=tuple(unsendable),
         budget=terms.budget,
         item_timeout=terms.item_timeout,
         home=None if terms.known else function.home,
         arena=None if arena is None else arena.address,
     )
     if not terms.pickled:
-        return Job(ticket, _run_here, (function.function, batch.items, chunk, terms.cell), {})
-    how = Packing(singly=batch.singly, out_of_band=arena is not None, watch=watch)
-    parcel, unsendable = _payload.pack_items(batch.items, how)
-    if watch is not None:
-        watch(0, _payload.copied_size(parcel))
-    chunk = replace(chunk, items=_stowed(parcel, arena), unsent=tuple(unsendable))
-    return Job(ticket, run_chunk, (chunk,), unsendable, arena)
+        return Job(chunk.ticket, _run_here, (function.function, batch.items, chunk, terms.cell), {})
+    return Job(chunk.ticket, run_chunk, (chunk,), unsendable, arena, _payload.parcel_size(parcel))
 
 
 def _stowed(parcel: Parcel, arena: Arena | None) -> Parcel:

@@ -305,7 +305,7 @@ def _packed(reply: ChunkReply, chunk: Chunk) -> ChunkReply:
     values, no_memory = reply.values, ""
     whole_up_to = KEPT_BYTES if state.ours else 0
     parcel, refused, sure = _payload.pack_values(values, whole_up_to=whole_up_to, out_of_band=chunk.arena is not None)
-    size = _payload.parcel_size(parcel)
+    size, copied = _payload.parcel_size(parcel), _payload.copied_size(parcel)
     try:
         parcel = _worker_memory.stowed(parcel, chunk)
     except OSError as no_space:
@@ -324,6 +324,7 @@ def _packed(reply: ChunkReply, chunk: Chunk) -> ChunkReply:
         failures=tuple(travelling(failures[offset]) for offset in sorted(failures)),
         bytes_in=_payload.parcel_size(chunk.items),
         bytes_out=size,
+        bytes_copied=copied + _payload.copied_size(chunk.items),
         no_memory=no_memory,
     )
 
