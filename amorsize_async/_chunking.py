@@ -29,7 +29,7 @@ BUDGET_SECONDS = 3 * TARGET_SECONDS
 # much heavier than those before, and others wait.
 
 MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES = (2 << 20) + (64 << 10), 1 << 20
-# Bytes of a chunk in either direction, which bounds what is in flight: two chunks a worker. A little over 2 MiB, so that
+# Bytes of a chunk in either direction, which bounds what is in flight: two chunks a worker. A little over 2 MiB so that
 # two items of one fit in. Copying them takes 0.5 to 1 ms. Where payloads go through pipes, the threads of the pool copy
 # them three times and hold the interpreter meanwhile.
 
