@@ -24,6 +24,9 @@ TARGET_SECONDS = 0.05
 LEAST_SECONDS = 0.003
 # What a chunk of the tail is worth at least: smaller ones cost more than the evening out of the last chunks gains.
 
+CRUMBS_SECONDS = 0.001
+# The last items of a run go together when they are worth less than this: else the tail would be halved down to one.
+
 BUDGET_SECONDS = 3 * TARGET_SECONDS
 # When a chunk has taken this long, its worker sends back what is done and the rest unrun: the items turned out to be
 # much heavier than those before, and others wait.
@@ -37,6 +40,10 @@ PICKLING_SECONDS = 0.0005
 # The most that pickling and unpickling may hold the loop for one chunk. Replies of several workers may arrive at one
 # turn of the loop, and their sum is what others wait for. Larger chunks would be no gain: a thread would pickle them
 # instead, and two threads that want the interpreter take longer than one.
+
+SMALL_TRANSFER = 0.0002
+# Seconds of pickling that say at most how little an item costs: the last chunks of a run may be single items, and what
+# they take would be the first guess of the next run.
 
 MAX_GROWTH = 8
 # A step from one chunk to the next: four steps from 1 item to 4,096, and a misleading first item costs little.
@@ -146,7 +153,7 @@ class ChunkSizer:
         if seen.items < 1:
             return
         self._largest = max(self._largest, seen.items)
-        self.costs = _mixed(self.costs, self._sample(seen))
+        self.costs = _mixed(self.costs, self._sample(seen), small=seen.transfer_seconds < SMALL_TRANSFER)
 
     def _sample(self, seen: Observation) -> Costs:
         seconds = seen.cpu_seconds if self.is_async else seen.seconds
@@ -163,7 +170,9 @@ class ChunkSizer:
         floor = math.ceil(max(self.n_jobs * costs.chunk_overhead, LEAST_SECONDS) / item)
         wanted = TARGET_SECONDS / item
         if remaining is not None:
-            floor = min(floor, math.ceil(remaining / self.n_jobs))  # whatever a chunk costs, nobody should stay idle
+            # Whatever a chunk costs, nobody should stay idle; unless all that is left is worth no more than it costs.
+            crumbs = 0 if self.is_async else min(remaining, int(CRUMBS_SECONDS / item))
+            floor = max(crumbs, min(floor, math.ceil(remaining / self.n_jobs)))
             # A tail of ever smaller chunks evens out plain items; coroutines that wait together gain nothing from it.
             wanted = min(wanted, math.ceil(remaining / self.n_jobs) if self.is_async else remaining / (2 * self.n_jobs))
         caps = [
@@ -175,8 +184,11 @@ class ChunkSizer:
         return max(1, int(min(*caps, max(floor, wanted))))
 
 
-def _mixed(before: Costs | None, sample: Costs) -> Costs:
-    """The moving average; the first chunk after a guess from an earlier run counts like any other."""
+def _mixed(before: Costs | None, sample: Costs, *, small: bool) -> Costs:
+    """The moving average; the first chunk after a guess from an earlier run counts like any other.
+
+    small: what was to be pickled was so little that its cost is mostly that of any chunk.
+    """
     if before is None:
         return sample
 
@@ -186,7 +198,7 @@ def _mixed(before: Costs | None, sample: Costs) -> Costs:
     return Costs(
         mix(before.item_seconds, sample.item_seconds),
         mix(before.item_bytes, sample.item_bytes),
-        mix(before.item_transfer, sample.item_transfer),
+        min(before.item_transfer, sample.item_transfer) if small else mix(before.item_transfer, sample.item_transfer),
         mix(before.chunk_overhead, sample.chunk_overhead),
     )
 

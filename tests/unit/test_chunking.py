@@ -64,11 +64,29 @@ def test_the_tail_is_cut_into_smaller_chunks():
 
 
 def test_tiny_items_keep_the_parent_free_even_in_the_tail():
-    """The floor P*h/t holds, since a chunk costs the parent something; but each worker gets one."""
+    """The floor P*h/t holds, since a chunk costs the parent something; but each worker gets one, if it is worth it."""
     sizer = settled(1e-6, n_jobs=64, overhead_seconds=1e-4)
 
     assert sizer.next_size(10_000_000) >= 64 * 3e-4 / 1e-6 * 0.9
-    assert sizer.next_size(6_400) == 100
+    assert sizer.next_size(128_000) == 2_000
+    assert sizer.next_size(6_400) == 1_000
+
+
+def test_the_last_items_of_a_run_go_together():
+    """Half of the rest, and half of that, down to one, would cost more than it evens out."""
+    sizer = settled(1e-5)
+
+    assert [sizer.next_size(left) for left in (100, 50, 3, 1)] == [100, 50, 3, 1]
+
+
+def test_single_items_at_the_end_do_not_make_the_next_run_begin_small():
+    """What moving one takes is mostly what moving any chunk takes."""
+    sizer = settled(1e-5)
+    before = sizer.next_size(None)
+    for _ in range(10):
+        sizer.observe(Observation(1, 1e-5, transfer_seconds=5e-5))
+
+    assert sizer.next_size(None) == before
 
 
 def test_bytes_bound_a_chunk_in_either_direction():
