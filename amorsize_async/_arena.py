@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pickle import PickleBuffer
@@ -26,7 +26,21 @@ from weakref import ref
 from . import _system
 from ._payload import Bundle, Parcel
 
-__all__ = ("Address", "Arena", "Arenas", "Stored", "end_of", "fetched", "mapped", "opened", "stowed", "write")
+__all__ = (
+    "Address",
+    "Arena",
+    "Arenas",
+    "Stored",
+    "end_of",
+    "fetched",
+    "filled",
+    "mapped",
+    "opened",
+    "pieces_of",
+    "read",
+    "stowed",
+    "write",
+)
 
 _logger = logging.getLogger("amorsize_async")
 
@@ -197,10 +211,20 @@ def write(descriptor: int, data: memoryview, offset: int) -> None:
 
 def fetched(parcel: Parcel, descriptor: int) -> Parcel:
     """Read the bundles of a parcel into memory of our own; other threads run meanwhile."""
-    return _with_pieces(parcel, lambda piece: _read(descriptor, piece))
+    return _with_pieces(parcel, lambda piece: read(descriptor, piece))
 
 
-def _read(descriptor: int, piece: Stored) -> Any:
+def pieces_of(parcel: Parcel) -> list[Stored]:
+    """What is stored of a parcel, in the order of its places."""
+    return [piece for bundle in _bundles(parcel) for piece in (*bundle.stream, *bundle.buffers)]
+
+
+def filled(parcel: Parcel, memory: Mapping[int, Any]) -> Parcel:
+    """The parcel with each piece as it was read, by its offset."""
+    return _with_pieces(parcel, lambda piece: memory[piece.offset])
+
+
+def read(descriptor: int, piece: Stored) -> Any:
     """The bytes of a piece; in memory that can be written to, if it could be where it came from."""
     if piece.readonly and piece.length <= ONE_CALL:
         data = os.pread(descriptor, piece.length, piece.offset)
@@ -248,8 +272,7 @@ def mapped(parcel: Parcel, descriptor: int, *, private: bool) -> tuple[Parcel, C
 
 def end_of(parcel: Parcel) -> int:
     """Where the free part of an arena begins, behind what is stored of a parcel."""
-    pieces = [piece for bundle in _bundles(parcel) for piece in (*bundle.stream, *bundle.buffers)]
-    return max((_aligned(piece.offset + piece.length) for piece in pieces), default=0)
+    return max((_aligned(piece.offset + piece.length) for piece in pieces_of(parcel)), default=0)
 
 
 def _bundles(parcel: Parcel) -> list[Bundle]:

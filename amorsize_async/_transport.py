@@ -7,13 +7,15 @@ turns, see `_parts`; what it copies, it copies by system calls.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
-from ._arena import Arena
+from ._arena import Arena, filled, pieces_of, read
 from ._chunk import ChunkReply
 from ._chunking import ChunkSizer
 from ._parts import Bound, TooLarge, Watch, give_way
-from ._payload import PackedFunction, copied_size, parcel_size
+from ._payload import PackedFunction, copied_size, has_bundles, parcel_size
 from ._stopwatch import Stopwatch
 from ._threads import in_thread
 from ._wire import Batch, Job, Loaded, Terms, job_for, load_values
@@ -28,8 +30,9 @@ PICKLED_ON_LOOP, UNPICKLED_ON_LOOP, COPIED_ON_LOOP = 1 << 20, 1 << 17, (2 << 20)
 # that is a list of millions costs the loop no more than this, either. Small objects are made from 100 bytes in each
 # microsecond; copies take 0.2 ms a MiB, more into memory that is new; a hop to a thread and back takes 0.1 ms.
 
-ONE_A_TURN = 1 << 15
-# Bytes of a payload from which each has a turn of the loop to itself: replies of many workers may come at once.
+ONE_A_TURN, COPIED_A_TURN = 1 << 15, 1 << 20
+# Bytes of a payload from which each has a turn of the loop to itself, since replies of many workers may come at once;
+# bytes of one that are copied at a turn.
 
 
 class Transport:
@@ -106,10 +109,30 @@ class Transport:
             async with self._turn:
                 await asyncio.sleep(0)
                 watch.go_on()
-                return load_values(reply, arena)
+                return await self._loaded_in_turns(reply, arena, watch)
         loaded = await in_thread(partial(load_values, reply, arena, gently=True))
         watch.beside()
         return loaded
+
+    async def _loaded_in_turns(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:
+        """See `load_values`: what is to be copied is copied at several turns of the loop."""
+        if arena is None or not has_bundles(reply.values):
+            return load_values(reply, arena)
+        memory: dict[int, Any] = {}
+        copied = 0
+        arena.used = True
+        for piece in pieces_of(reply.values):
+            if copied + piece.length > COPIED_A_TURN:
+                watch.transfer()
+                await asyncio.sleep(0)
+                watch.go_on()
+                copied = 0
+            try:
+                memory[piece.offset] = read(arena.descriptor, piece)
+            except OSError:
+                return load_values(reply, arena)  # which knows what to say of it
+            copied += piece.length
+        return load_values(replace(reply, values=filled(reply.values, memory)), None)
 
 
 def _is_light(reply: ChunkReply) -> bool:
