@@ -86,12 +86,12 @@ class Arena:
     """
 
     def __init__(self) -> None:
-        self.descriptor = -1
+        self.descriptor: int = -1
         self.descriptor = _system.nameless_file()
         told = os.fstat(self.descriptor)
-        self.address = Address(os.getpid(), self.descriptor, told.st_dev, told.st_ino)
+        self.address: Address = Address(os.getpid(), self.descriptor, told.st_dev, told.st_ino)
         self._map: mmap.mmap | None = None
-        self.used = False
+        self.used: bool = False
 
     def __repr__(self) -> str:
         return f"<Arena {'closed' if self.descriptor < 0 else os.fstat(self.descriptor).st_size}>"

@@ -213,7 +213,7 @@ class Traffic:
             pickled=place.pickled,
             known=self.function.digest in place.known,
             cell=place.cell,
-            stride=self.sizer.stride(),
+            stride=1 if self._options.item_timeout is not None else self.sizer.stride(),
             stop=not self._options.return_exceptions and self._options.retry is None,
             budget=self.sizer.budget,
             item_timeout=self._options.item_timeout,
