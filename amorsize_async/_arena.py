@@ -17,7 +17,7 @@ import logging
 import mmap
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pickle import PickleBuffer
 from typing import Any
@@ -122,7 +122,18 @@ class Arena:
         if kept < size:
             os.ftruncate(self.descriptor, kept)
         if kept > (0 if self._map is None else len(self._map)):
-            self._map = mmap.mmap(self.descriptor, kept)
+            with suppress(OSError):  # no descriptor or no address space is left: it does without
+                self._map = mmap.mmap(self.descriptor, kept)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether much memory is to be given back."""
+        return self.used and self.descriptor >= 0 and os.fstat(self.descriptor).st_size > KEPT_BYTES
+
+    def cut(self, size: int) -> None:
+        """Give back what lies behind `size`: somebody holds what lies before it, maybe for long."""
+        if 0 < size < os.fstat(self.descriptor).st_size:
+            os.ftruncate(self.descriptor, size)
 
     def close(self) -> None:
         """Let go of it; safe to call again."""
@@ -146,7 +157,11 @@ class Arenas:
         if self.refused:
             return None
         try:
-            return self._free.pop() if self._free else Arena()
+            return self._free.pop()
+        except IndexError:
+            pass
+        try:
+            return Arena()
         except OSError as exc:
             self.refuse(str(exc))
             return None

@@ -66,8 +66,9 @@ class ChunkReply:
     beside the pickles. peak_rss: the most memory the process has held, bytes. pid: who ran it.
     packed: whether the values are pickled. kept: whether the worker has them still, and can send them one by one.
     refused: why nothing was run: "" (it was), "function" (not in the cache), "items" (do not unpickle whole), "memory"
-    (the arena cannot be read). held: whether the function has kept what lies in the arena. no_memory: what the system
-    said when it refused the arena. moving_seconds: wall time of unpickling the items and of pickling the results.
+    (the arena cannot be had), "home" (that of the function cannot). no_memory: what the system said of it. held:
+    whether the function has kept what lies in the arena. moving_seconds: wall time of unpickling the items and of
+    pickling the results.
     """
 
     values: Any

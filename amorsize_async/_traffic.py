@@ -285,8 +285,10 @@ class Traffic:
         reply: ChunkReply = flight.future.result()
         self._judge.survived()
         if reply.refused:
-            self._transport.take_back_from(reply, flight.job.arena)
+            await self._transport.take_back_from(reply, flight.job)
             flight.place.known.discard(self.function.digest)
+            if reply.refused == "home":
+                self.function = await self._transport.function_in_band()
             self._settle(flight)
             singly = flight.batch.singly or reply.refused == "items"
             await self._send_again(replace(flight.batch, singly=singly))
@@ -299,7 +301,7 @@ class Traffic:
         batch, watch = flight.batch, flight.watch
         arena = flight.job.arena
         loaded = await self._transport.loaded(reply, arena, watch) or await self._sent_singly(flight, reply)
-        self._transport.take_back_from(reply, arena)
+        await self._transport.take_back_from(reply, flight.job)
         if loaded is None:
             self._settle(flight)
             await self._halve(batch)

@@ -136,7 +136,7 @@ def job_for(
         unsent=tuple(unsendable),
         budget=terms.budget,
         item_timeout=terms.item_timeout,
-        home=None if terms.known else function.home,
+        home=None if terms.known or isinstance(function.pickled, bytes) else function.home,
         arena=None if arena is None else arena.address,
     )
     if not terms.pickled:
@@ -202,7 +202,10 @@ def _failed(failure: Failure, batch: Batch, unsendable: dict[int, BaseException]
 
 
 def _unloadable(index: int, cause: BaseException) -> FailedItem:
-    message = f"the result of item {index} cannot be unpickled here: {type(cause).__name__}; return plain data instead"
+    way_out = (
+        "there is no memory for it here" if isinstance(cause, MemoryError | OSError) else "return plain data instead"
+    )
+    message = f"the result of item {index} cannot be unpickled here: {type(cause).__name__}; {way_out}"
     error = UnpicklableError(message, subject="result", path="result")
     error.__cause__ = cause
     return FailedItem(index, error, "")

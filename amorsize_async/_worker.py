@@ -85,6 +85,9 @@ def run_chunk(chunk: Chunk) -> ChunkReply:
 def _run_chunk(chunk: Chunk) -> ChunkReply:
     try:
         function = _function(chunk)
+    except OSError as exc:
+        return ChunkReply([], 0, refused="home", no_memory=str(exc), pid=os.getpid())
+    try:
         parcel, held = _worker_memory.fetched(chunk)
     except OSError as exc:
         return ChunkReply([], 0, refused="memory", no_memory=str(exc), pid=os.getpid())

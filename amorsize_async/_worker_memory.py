@@ -5,6 +5,7 @@ Standard library, `_arena` and `_payload` only, as all that a worker imports.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,9 @@ from ._payload import Bundle, Parcel, has_bundles
 
 __all__ = ("fetched", "mapped", "stowed")
 
+MOST_MAPS = 64
+# Items that a function has kept may hold so many maps, each with a descriptor; those that come after are copied.
+
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD, KEPT_HEAP = -1, -3, 8 << 20
 # Parameters of mallopt, from malloc.h; bytes of a block that comes from the heap and stays there, see MAX_CHUNK_BYTES.
 
@@ -30,12 +34,34 @@ def fetched(chunk: Chunk) -> tuple[Parcel, Callable[[], Any]]:
     if chunk.arena is None or not has_bundles(chunk.items):
         return chunk.items, _nothing
     _keep_freed_memory()
+    _count_forks()
+    _maps[:] = [each for each in _maps if each() is not None]
     with _arena.opened(chunk.arena) as descriptor:
-        return _arena.mapped(chunk.items, descriptor, private=False)
+        if len(_maps) >= MOST_MAPS:
+            return _arena.fetched(chunk.items, descriptor), _nothing
+        parcel, memory = _arena.mapped(chunk.items, descriptor, private=False)
+    _maps.append(memory)
+    forks = _forks[0]
+    return parcel, lambda: memory() if _forks[0] == forks else _forks  # a child may hold the map, and use it for long
 
 
 def _nothing() -> None:
     """Stands for a reference to what is gone."""
+
+
+_maps: list[Callable[[], Any]] = []
+_forks = [0]
+# What is mapped of items, as far as somebody holds it; how often this process was forked.
+
+
+@cache
+def _count_forks() -> None:
+    """Notice from now on when this process is forked."""
+
+    def forked() -> None:
+        _forks[0] += 1
+
+    os.register_at_fork(before=forked)
 
 
 def stowed(parcel: Parcel, chunk: Chunk) -> Parcel:

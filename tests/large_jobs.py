@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 kept = []
@@ -82,3 +83,31 @@ def nameless_files(pid="self"):
         if "memfd:" in target:
             found.append(target)
     return found
+
+
+def drop_rights():
+    """Become nobody: what belongs to the parent cannot be opened any more."""
+    import numpy  # noqa: F401, ICN001 - nobody may not be allowed to
+
+    os.setgid(65534)
+    os.setuid(65534)
+
+
+def keep_and_make(pair):
+    """Keep an item, and make something much larger; gives the number of descriptors, too."""
+    item, size = pair
+    kept.append(item)
+    return bytes(size), len(list(Path("/proc/self/fd").iterdir()))
+
+
+def fork_and_keep(array):
+    """Leave a child behind that still sees the item after the chunk has ended; gives a pipe's worth of what it saw."""
+    path, values = array
+    if os.fork() == 0:
+        wait = 200
+        while not Path(path).exists() and wait:
+            time.sleep(0.05)
+            wait -= 1
+        Path(f"{path}.{os.getpid()}").write_text(str(float(values[0])), encoding="ascii")
+        os._exit(0)
+    return float(values[0])

@@ -370,3 +370,56 @@ async def test_a_worker_that_cannot_open_the_memory_gets_everything_in_band(exec
     assert arrays == [100_000.0] * 9
     assert report.items == 9
     assert sum("shared memory was refused" in record.getMessage() for record in caplog.records) == 1
+
+
+@linux
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can become nobody")
+async def test_workers_without_rights_get_a_large_function_in_band():
+    """They may not open what is ours; it is sent to them whole, and nothing is sent for ever."""
+    constant = np.arange(100_000)
+    async with AsyncExecutor(2, initializer=large_jobs.drop_rights) as executor:
+        async with asyncio.timeout(30):
+            results = await executor.execute(partial(large_jobs.element, constant), range(50))
+
+    assert results == list(range(50))
+
+
+@linux
+async def test_kept_items_hold_neither_results_nor_descriptors_without_end():
+    """A small item that is kept keeps its own memory, and of many only some are mapped."""
+    before = _shared_kilobytes()
+    items = [(np.ones(3_000), 4 * MIB)] * 150
+    async with AsyncExecutor(1) as executor:
+        results = await executor.execute(large_jobs.keep_and_make, items, chunksize=1)
+
+        assert _shared_kilobytes() - before < 64 << 10
+    assert max(descriptors for _, descriptors in results) < 120
+
+
+@linux
+async def test_a_child_of_a_worker_keeps_what_it_saw(tmp_path):
+    """The memory of an item that a forked process may still see is not used again."""
+    go = tmp_path / "go"
+    items = [(str(go), np.full(100_000, number)) for number in range(6)]
+    async with AsyncExecutor(1) as executor:
+        assert await executor.execute(large_jobs.fork_and_keep, items, chunksize=1) == [0, 1, 2, 3, 4, 5]
+        go.touch()
+        for _ in range(400):
+            seen = [path.read_text() for path in tmp_path.glob("go.*")]
+            if len(seen) == len(items) and all(seen):
+                break
+            await asyncio.sleep(0.05)
+
+    assert sorted(map(float, seen)) == [0, 1, 2, 3, 4, 5]
+
+
+async def test_large_bytes_do_not_hold_the_loop_on_their_way_home(executor):
+    """They are copied in steps; the best of a few runs."""
+    worst = []
+    for _ in range(3):
+        async with lag_of_the_loop() as lags:
+            (result,) = await executor.execute(large_jobs.made_of, [(96 * MIB, 7)])
+        assert len(result) == 96 * MIB
+        worst.append(max(lags))
+
+    assert min(worst) < 0.04
