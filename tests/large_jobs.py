@@ -111,3 +111,15 @@ def fork_and_keep(array):
         Path(f"{path}.{os.getpid()}").write_text(str(float(values[0])), encoding="ascii")
         os._exit(0)
     return float(values[0])
+
+
+def with_constant(constant, fn, item):
+    """Call a function beside a constant."""
+    assert constant[0] == 1.0
+    return fn(item)
+
+
+def slowly(item):
+    """Take a while."""
+    time.sleep(0.05)
+    return item

@@ -264,8 +264,10 @@ async def test_no_shared_memory_outlives_its_run(executor, ending):
     before = large_jobs.nameless_files()
     constant = np.ones(MIB)
     items = [np.full(MIB // 8, 1.0) for _ in range(30)]
-    fn = {"ok": np.sum, "error": jobs.raise_value_error, "cancelled": _slow, "worker killed": jobs.die}[ending]
-    call = executor.execute(partial(_with_constant, constant, fn), items)
+    fn = {"ok": np.sum, "error": jobs.raise_value_error, "cancelled": large_jobs.slowly, "worker killed": jobs.die}[
+        ending
+    ]
+    call = executor.execute(partial(large_jobs.with_constant, constant, fn), items)
 
     if ending == "cancelled":
         with pytest.raises(TimeoutError):
@@ -279,16 +281,6 @@ async def test_no_shared_memory_outlives_its_run(executor, ending):
     gc.collect()
     assert large_jobs.nameless_files() == before
     assert await executor.execute(large_jobs.shared_maps, range(8), chunksize=1) == [[]] * 8
-
-
-def _with_constant(constant, fn, item):
-    assert constant[0] == 1.0
-    return fn(item)
-
-
-def _slow(item):
-    time.sleep(0.05)
-    return item
 
 
 @linux
