@@ -41,6 +41,9 @@ PICKLING_SECONDS = 0.0005
 # turn of the loop, and their sum is what others wait for. Larger chunks would be no gain: a thread would pickle them
 # instead, and two threads that want the interpreter take longer than one.
 
+WAITING_PICKLING_SECONDS = 4 * PICKLING_SECONDS
+# The same for coroutines: a chunk more may be one more wait for what they all wait for.
+
 SMALL_TRANSFER = 0.0002
 # Seconds of pickling that say at most how little an item costs: the last chunks of a run may be single items, and what
 # they take would be the first guess of the next run.
@@ -117,6 +120,7 @@ class ChunkSizer:
         self.most = most
         self.costs = costs
         self.is_async = is_async
+        self._total = 0
         self._largest = 0 if costs is None else self._ideal(costs, None)
 
     def __repr__(self) -> str:
@@ -126,6 +130,7 @@ class ChunkSizer:
         """Items of the next chunk, at least 1; `remaining`: items not yet taken, None if unknown."""
         if self.chunksize is not None:
             return self.chunksize
+        self._total = max(self._total, remaining or 0)
         if self.costs is None:
             return self._first(remaining)
         return max(1, min(self._ideal(self.costs, remaining), MAX_GROWTH * max(1, self._largest)))
@@ -167,21 +172,28 @@ class ChunkSizer:
 
     def _ideal(self, costs: Costs, remaining: int | None) -> int:
         item = max(costs.item_seconds, 1e-9)
-        floor = math.ceil(max(self.n_jobs * costs.chunk_overhead, LEAST_SECONDS) / item)
+        floor: float = math.ceil(max(self.n_jobs * costs.chunk_overhead, LEAST_SECONDS) / item)
         wanted = TARGET_SECONDS / item
         if remaining is not None:
-            # Whatever a chunk costs, nobody should stay idle; unless all that is left is worth no more than it costs.
-            crumbs = 0 if self.is_async else min(remaining, int(CRUMBS_SECONDS / item))
-            floor = max(crumbs, min(floor, math.ceil(remaining / self.n_jobs)))
-            # A tail of ever smaller chunks evens out plain items; coroutines that wait together gain nothing from it.
-            wanted = min(wanted, math.ceil(remaining / self.n_jobs) if self.is_async else remaining / (2 * self.n_jobs))
+            floor, wanted = self._shared(item, floor, wanted, remaining)
         caps = [
             self.max_bytes / max(costs.item_bytes, 1e-9),
-            PICKLING_SECONDS / max(costs.item_transfer, 1e-12),
+            (WAITING_PICKLING_SECONDS if self.is_async else PICKLING_SECONDS) / max(costs.item_transfer, 1e-12),
             MAX_CONCURRENT if self.is_async else math.inf,
             self.most or math.inf,
         ]
         return max(1, int(min(*caps, max(floor, wanted))))
+
+    def _shared(self, item: float, floor: float, wanted: float, remaining: int) -> tuple[float, float]:
+        """The least and the wanted size, when so many items are left for all."""
+        if self.is_async:
+            # A tail of ever smaller chunks evens out plain items. Coroutines that wait together gain nothing from it,
+            # and each chunk that comes after another waits anew.
+            share = math.ceil(self._total / self.n_jobs)
+            return min(floor, share), min(wanted, share)
+        # Whatever a chunk costs, nobody should stay idle; unless all that is left is worth no more than it costs.
+        crumbs = min(remaining, int(CRUMBS_SECONDS / item))
+        return max(crumbs, min(floor, math.ceil(remaining / self.n_jobs))), min(wanted, remaining / (2 * self.n_jobs))
 
 
 def _mixed(before: Costs | None, sample: Costs, *, small: bool) -> Costs:

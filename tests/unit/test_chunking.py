@@ -118,6 +118,7 @@ def test_coroutines_are_sized_by_their_cpu_time():
 
     assert sizer.next_size(None) == 1000
     assert sizer.next_size(100) == 50
+    assert sizer.next_size(50) == 50  # the other half, and not a half of it
 
 
 def test_only_tiny_items_are_run_in_strides():
