@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from amorsize_async import AsyncExecutor
@@ -16,6 +16,7 @@ from ..programs import printed
 
 __all__ = ("ask",)
 
+BARE = "(`async for` over numbers that are there, and no work)"
 LIST, STREAM, GENERATOR = "list", "async for over a list", "async for over a generator"
 CALLS = {
     LIST: "await executor.execute(next_number, items)",
@@ -78,6 +79,7 @@ async def _seconds(executor: AsyncExecutor, sizes: list[int], rounds: int) -> Ce
         LIST: lambda size: executor.execute(next_number, list(range(size))),
         STREAM: lambda size: consume(list(range(size))),
         GENERATOR: lambda size: consume(item for item in range(size)),
+        BARE: _bare,
     }
     seconds: Cells = {form: {size: [] for size in sizes} for form in runs}
     for size in sizes:
@@ -92,6 +94,17 @@ async def _seconds(executor: AsyncExecutor, sizes: list[int], rounds: int) -> Ce
     return seconds
 
 
+async def _bare(size: int) -> None:
+    """What the language itself takes for the loop."""
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(size):
+            yield number
+
+    async for _ in numbers():
+        pass
+
+
 async def _memory(form: str, size: int, workers: int) -> float:
     items, warm = ITEMS[form].format(size=size), ITEMS[form].format(size=1_000)
     return float(await printed(MEMORY.format(workers=workers, items=items, warm=warm, call=CALLS[form])))
@@ -99,7 +112,8 @@ async def _memory(form: str, size: int, workers: int) -> float:
 
 def _table_of_speed(sizes: list[int], seconds: Cells) -> Table:
     rows = [
-        [form, *(f"{1e9 * statistics.median(seconds[form][size]) / size:,.0f}" for size in sizes), ""] for form in CALLS
+        [form, *(f"{1e9 * statistics.median(seconds[form][size]) / size:,.0f}" for size in sizes), ""]
+        for form in seconds
     ]
     return Table("nanoseconds an item", ("form", *(f"{size:,} items" for size in sizes), ""), rows)
 
