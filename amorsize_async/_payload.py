@@ -16,7 +16,7 @@ from typing import Any
 
 from ._culprit import unpicklable
 from ._parts import GentleReader, TooLarge, Watch
-from ._pickling import PROTOCOL, Pickled, dumps, loads, pickled
+from ._pickling import PROTOCOL, Pickled, Unpickler, dumps, loads, pickled
 
 __all__ = (
     "Applied",
@@ -171,7 +171,7 @@ def load_pickle(each: bytes | Bundle, *, gently: bool = False) -> Any:
     stream = each.stream[0] if len(each.stream) == 1 else b"".join(each.stream)
     if not gently:
         return loads(stream, buffers=each.buffers)
-    return pickle.Unpickler(GentleReader(stream), buffers=each.buffers).load()
+    return Unpickler(GentleReader(stream), buffers=each.buffers).load()
 
 
 def copied_size(parcel: Parcel) -> int:

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ._parts import Parts, TooLarge, Watch
 
-__all__ = ("MAIN_MODULES", "PROTOCOL", "Pickled", "dumps", "loads", "pickled")
+__all__ = ("MAIN_MODULES", "PROTOCOL", "Pickled", "Unpickler", "dumps", "loads", "pickled")
 
 PROTOCOL = 5
 # The newest protocol that every supported Python writes and reads.
@@ -27,7 +27,8 @@ PROTOCOL = 5
 MAIN_MODULES = ("__main__", "__mp_main__")
 # What a worker does not import: the main module, under the name that it has in a process of multiprocessing, too.
 
-loads = pickle.loads  # only ever fed by our own child, or by our own parent, over their private pipe
+loads, Unpickler = pickle.loads, pickle.Unpickler
+# Only ever fed by our own child, or by our own parent, over their private pipe or memory.
 
 
 class _TravelsByValue(Exception):  # noqa: N818 - a signal between two lines of this module, never seen outside
