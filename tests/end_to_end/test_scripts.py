@@ -189,6 +189,17 @@ def test_hooks_named_in_the_environment_get_every_run(tmp_path):
     assert (done.stdout, done.stderr) == ("saw 3\n", "")
 
 
+def test_the_lines_of_the_page_about_payloads_run(tmp_path):
+    """Pasted as they stand into a file."""
+    page = (Path(__file__).parents[2] / "docs" / "payloads.md").read_text(encoding="utf-8")
+    path = tmp_path / "pasted.py"
+    path.write_text(page.split("```python\n")[1].split("```")[0], encoding="utf-8")
+    done = run(path)
+
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout.startswith("[400000, 1000000, 2000000]\n3.0 True\n")
+
+
 def test_the_first_lines_of_the_readme_run(tmp_path):
     """Pasted as they stand into a file."""
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import httpx2 as httpx
 import pytest
 
-from faults.outside import Program
+from services.clients import Pulse
 from services.conftest import note
 from services.servers import PROGRAMS, uvicorn
 
@@ -51,29 +51,6 @@ async def many(url, count):
             return answer.status_code, answer.json() == {"items": size}
 
         return await asyncio.gather(*map(one, range(count)))
-
-
-class Pulse:
-    """Asks a server for its health, again and again, in a process of its own; gives the seconds that answers took."""
-
-    def __init__(self, port):
-        self._program = Program(PROGRAMS / "pulse", port)
-
-    def __enter__(self):
-        self._program.__enter__()
-        return self
-
-    def __exit__(self, *exc):
-        self._program.__exit__(*exc)
-
-    def stop(self):
-        """End, and give the p99 and the number of answers."""
-        self._program.signal(signal.SIGTERM)
-        self._program.ended(10)
-        times = [*map(float, self._program.printed.split())]
-        # An answer that took long stands for those who would have asked meanwhile, too.
-        waits = sorted(took - 0.01 * late for took in times for late in range(int(took / 0.01) + 1))
-        return waits[int(0.99 * (len(waits) - 1))], len(times)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
