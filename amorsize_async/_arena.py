@@ -24,7 +24,7 @@ from typing import Any
 from weakref import ref
 
 from . import _system
-from ._payload import Bundle, Parcel
+from ._parcel import Parcel, bundles_of, changed
 
 __all__ = (
     "Address",
@@ -214,7 +214,7 @@ def stowed(parcel: Parcel, write: Callable[[memoryview, int], None], start: int 
         end = _aligned(end + view.nbytes)
         return stored
 
-    return _with_pieces(parcel, store)
+    return changed(parcel, store)
 
 
 def write(descriptor: int, data: memoryview, offset: int) -> None:
@@ -226,17 +226,17 @@ def write(descriptor: int, data: memoryview, offset: int) -> None:
 
 def fetched(parcel: Parcel, descriptor: int) -> Parcel:
     """Read the bundles of a parcel into memory of our own; other threads run meanwhile."""
-    return _with_pieces(parcel, lambda piece: read(descriptor, piece))
+    return changed(parcel, lambda piece: read(descriptor, piece))
 
 
 def pieces_of(parcel: Parcel) -> list[Stored]:
     """What is stored of a parcel, in the order of its places."""
-    return [piece for bundle in _bundles(parcel) for piece in (*bundle.stream, *bundle.buffers)]
+    return [piece for bundle in bundles_of(parcel) for piece in (*bundle.stream, *bundle.buffers)]
 
 
 def filled(parcel: Parcel, memory: Mapping[int, Any]) -> Parcel:
     """The parcel with each piece as it was read, by its offset."""
-    return _with_pieces(parcel, lambda piece: memory[piece.offset])
+    return changed(parcel, lambda piece: memory[piece.offset])
 
 
 def read(descriptor: int, piece: Stored) -> Any:
@@ -282,7 +282,7 @@ def mapped(parcel: Parcel, descriptor: int, *, private: bool) -> tuple[Parcel, C
         view = whole[piece.offset : piece.offset + piece.length]
         return view.toreadonly() if piece.readonly else view
 
-    return _with_pieces(parcel, look), ref(memory)
+    return changed(parcel, look), ref(memory)
 
 
 def end_of(parcel: Parcel) -> int:
@@ -290,19 +290,5 @@ def end_of(parcel: Parcel) -> int:
     return max((_aligned(piece.offset + piece.length) for piece in pieces_of(parcel)), default=0)
 
 
-def _bundles(parcel: Parcel) -> list[Bundle]:
-    return [each for each in (parcel if isinstance(parcel, list) else [parcel]) if isinstance(each, Bundle)]
-
-
 def _aligned(offset: int) -> int:
     return -(-offset // ALIGNMENT) * ALIGNMENT
-
-
-def _with_pieces(parcel: Parcel, change: Callable[[Any], Any]) -> Parcel:
-    if isinstance(parcel, list):
-        return [_with_their_pieces(each, change) if isinstance(each, Bundle) else each for each in parcel]
-    return _with_their_pieces(parcel, change) if isinstance(parcel, Bundle) else parcel
-
-
-def _with_their_pieces(bundle: Bundle, change: Callable[[Any], Any]) -> Bundle:
-    return Bundle(tuple(map(change, bundle.stream)), tuple(map(change, bundle.buffers)))

@@ -16,8 +16,9 @@ from . import _payload
 from ._arena import Arena, Arenas, stowed
 from ._chunking import MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES, ChunkSizer, CostMemory
 from ._configured_hooks import configured_hooks
+from ._parcel import Bundle
 from ._parts import give_way
-from ._payload import Bundle, PackedFunction
+from ._payload import PackedFunction
 from ._pickling import MAIN_MODULES
 from ._results import Collector, Outlet, ResultStream, Sink
 from ._run import Run

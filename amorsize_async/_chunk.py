@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ._arena import Address
 from ._failures import Failure
-from ._payload import Bundle, Parcel
+from ._parcel import Bundle, Parcel
 
 __all__ = ("CELL_WORDS", "CURRENT", "STARTED", "STOP", "TICKET", "Cell", "Chunk", "ChunkReply")
 

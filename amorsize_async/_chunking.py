@@ -36,13 +36,9 @@ MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES = (2 << 20) + (64 << 10), 1 << 20
 # two items of one fit in. Copying them takes 0.5 to 1 ms. Where payloads go through pipes, the threads of the pool copy
 # them three times and hold the interpreter meanwhile.
 
-PICKLING_SECONDS = 0.0005
-# The most that pickling and unpickling may hold the loop for one chunk. Replies of several workers may arrive at one
-# turn of the loop, and their sum is what others wait for. Larger chunks would be no gain: a thread would pickle them
-# instead, and two threads that want the interpreter take longer than one.
-
-WAITING_PICKLING_SECONDS = 4 * PICKLING_SECONDS
-# The same for coroutines: a chunk more may be one more wait for what they all wait for.
+A_TURN_SECONDS, MOST_TURNS = 0.0003, 12
+# The most that pickling and unpickling may hold the loop at one of its turns, and the turns that one chunk may have: a
+# chunk costs the parent 0.4 ms whatever is in it. The first chunks of a run have one turn, since workers wait for them.
 
 SMALL_TRANSFER = 0.0002
 # Seconds of pickling that say at most how little an item costs: the last chunks of a run may be single items, and what
@@ -121,6 +117,7 @@ class ChunkSizer:
         self.costs = costs
         self.is_async = is_async
         self._total = 0
+        self._began = False
         self._largest = 0 if costs is None else self._ideal(costs, None)
 
     def __repr__(self) -> str:
@@ -153,10 +150,17 @@ class ChunkSizer:
             return 1
         return max(1, min(MAX_STRIDE, int(TINY_ITEM / max(self.costs.item_seconds, 1e-9))))
 
+    def slice_size(self) -> int | None:
+        """Items that can be pickled at one turn of the loop, at least 1; None if nothing is known."""
+        if self.costs is None:
+            return None
+        return max(1, int(A_TURN_SECONDS / max(self.costs.item_transfer, 1e-12)))
+
     def observe(self, seen: Observation) -> None:
         """Learn from a finished chunk."""
         if seen.items < 1:
             return
+        self._began = True
         self._largest = max(self._largest, seen.items)
         self.costs = _mixed(self.costs, self._sample(seen), small=seen.transfer_seconds < SMALL_TRANSFER)
 
@@ -176,13 +180,19 @@ class ChunkSizer:
         wanted = TARGET_SECONDS / item
         if remaining is not None:
             floor, wanted = self._shared(item, floor, wanted, remaining)
+        size = self._capped(costs, max(floor, wanted))
+        if remaining is not None and not self.is_async and (remaining - size) * item < CRUMBS_SECONDS:
+            return self._capped(costs, remaining)
+        return size
+
+    def _capped(self, costs: Costs, size: float) -> int:
         caps = [
             self.max_bytes / max(costs.item_bytes, 1e-9),
-            (WAITING_PICKLING_SECONDS if self.is_async else PICKLING_SECONDS) / max(costs.item_transfer, 1e-12),
+            (MOST_TURNS if self._began else 1) * A_TURN_SECONDS / max(costs.item_transfer, 1e-12),
             MAX_CONCURRENT if self.is_async else math.inf,
             self.most or math.inf,
         ]
-        return max(1, int(min(*caps, max(floor, wanted))))
+        return max(1, int(min(*caps, size)))
 
     def _shared(self, item: float, floor: float, wanted: float, remaining: int) -> tuple[float, float]:
         """The least and the wanted size, when so many items are left for all."""
@@ -192,8 +202,8 @@ class ChunkSizer:
             share = math.ceil(self._total / self.n_jobs)
             return min(floor, share), min(wanted, share)
         # Whatever a chunk costs, nobody should stay idle; unless all that is left is worth no more than it costs.
-        crumbs = min(remaining, int(CRUMBS_SECONDS / item))
-        return max(crumbs, min(floor, math.ceil(remaining / self.n_jobs))), min(wanted, remaining / (2 * self.n_jobs))
+        floor = max(CRUMBS_SECONDS / item, min(floor, math.ceil(remaining / self.n_jobs)))
+        return min(floor, remaining), min(wanted, remaining / (2 * self.n_jobs))
 
 
 def _mixed(before: Costs | None, sample: Costs, *, small: bool) -> Costs:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ._stopwatch import busy
+
 __all__ = ("Bound", "GentleReader", "Parts", "TooLarge", "Watch", "give_way")
 
 STEP = 1 << 20
@@ -25,15 +27,15 @@ class TooLarge(BaseException):
 
 
 class Bound:
-    """A watch that gives up when something turns out to be large: after so many bytes of either kind, or seconds."""
+    """A watch that gives up when something turns out to be large: so many bytes of either kind, or seconds of work."""
 
     def __init__(self, pickled: int, seconds: float, copied: int) -> None:
         self._pickled, self._copied = pickled, copied
-        self._until = time.perf_counter() + seconds
+        self._until = busy() + seconds
 
     def __call__(self, pickled: int, copied: int) -> None:
         """Raise TooLarge if it is."""
-        if pickled > self._pickled or copied > self._copied or time.perf_counter() > self._until:
+        if pickled > self._pickled or copied > self._copied or busy() > self._until:
             raise TooLarge
 
 

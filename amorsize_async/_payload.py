@@ -1,7 +1,7 @@
 """How items, results and functions cross: pickled by us, so that sizes are known and a bad item stays alone.
 
-A list of objects travels as a parcel: one pickle of the whole list where that is safe, a list of one pickle each where
-it is not. A large pickle is a bundle, with its large buffers beside it. Nothing here knows an event loop.
+A list of objects travels as a parcel, see `_parcel`: whole, or in slices, where that is safe, in one pickle for each
+object where it is not. Nothing here knows an event loop.
 """
 
 from __future__ import annotations
@@ -9,25 +9,23 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from ._culprit import unpicklable
+from ._parcel import Bundle, Parcel, Sliced, parcel_size
 from ._parts import GentleReader, TooLarge, Watch
 from ._pickling import PROTOCOL, Pickled, Unpickler, dumps, loads, pickled
+from ._stopwatch import busy
 
 __all__ = (
     "Applied",
     "AppliedAsync",
-    "Bundle",
     "PackedFunction",
     "Packing",
-    "Parcel",
-    "copied_size",
     "dumps",
-    "has_bundles",
     "is_coroutine_function",
     "load_parcel",
     "load_pickle",
@@ -35,7 +33,6 @@ __all__ = (
     "pack_function",
     "pack_items",
     "pack_values",
-    "parcel_size",
     "unpicklable",
 )
 
@@ -44,55 +41,40 @@ DIGEST_BYTES = 16
 LARGE_PICKLE = 1 << 16
 # Bytes from which a pickle is a bundle: what a pipe takes at once.
 
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """A large pickle on its way.
-
-    stream: its bytes, in parts that belong one after the other. buffers: what belongs beside it (PEP 574), in order.
-    Each part or buffer is something with the buffer protocol here, and says where it lies while it is in an arena.
-    """
-
-    stream: tuple[Any, ...]
-    buffers: tuple[Any, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Bytes of it all."""
-        return sum(map(_length, self.stream)) + sum(map(_length, self.buffers))
-
-
-Parcel = bytes | Bundle | list[bytes | Bundle]
-
-
-def _length(piece: Any) -> int:
-    raw = piece.raw() if isinstance(piece, pickle.PickleBuffer) else piece
-    return raw.nbytes if isinstance(raw, memoryview) else len(raw)
+FIRST_SLICE, SLICE_SECONDS, SLICE_BYTES, MAX_GROWTH = 64, 0.00025, 96 << 10, 64
+# Results in the first slice of a chunk's; what pickling one more may take and hold, so that the other side has it
+# unpickled in half a millisecond; and how many times as many as the one before it may be.
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
     """How to pickle: singly: one pickle for each item, so that the good ones arrive when one does not unpickle.
 
-    out_of_band: whether bundles can travel. watch: told of each part that is written, see `_parts`; what it raises
+    out_of_band: whether bundles can travel. large: whether a pickle is part of something large, and a bundle for that
+    reason. watch: told of each part that is written, see `_parts`; what it raises
     ends the packing if it is TooLarge. homewards: see `_pickling`.
     """
 
     singly: bool = False
     out_of_band: bool = False
+    large: bool = False
     watch: Watch | None = None
     homewards: bool = False
 
     def packed(self, obj: Any) -> tuple[bytes | Bundle, bool]:
         """The pickle of one object, and whether it names any class."""
-        done = pickled(obj, homewards=self.homewards, out_of_band=self.out_of_band, watch=self.watch)
-        return _bundled(done, out_of_band=self.out_of_band), done.saw_classes
+        done = self.pickled(obj)
+        return self.bundled(done, large=self.large or done.stream.size >= LARGE_PICKLE), done.saw_classes
 
+    def pickled(self, obj: Any) -> Pickled:
+        """One object, before it is known how it travels."""
+        return pickled(obj, homewards=self.homewards, out_of_band=self.out_of_band, watch=self.watch)
 
-def _bundled(done: Pickled, *, out_of_band: bool) -> bytes | Bundle:
-    if out_of_band and (done.buffers or done.stream.size >= LARGE_PICKLE):
-        return Bundle(tuple(done.stream.parts), tuple(done.buffers))
-    return done.stream.joined()
+    def bundled(self, done: Pickled, *, large: bool) -> bytes | Bundle:
+        """A pickle, as it travels."""
+        if self.out_of_band and (done.buffers or large):
+            return Bundle(tuple(done.stream.parts), tuple(done.buffers))
+        return done.stream.joined()
 
 
 def pack_items(items: Sequence[Any], how: Packing = Packing()) -> tuple[Parcel, dict[int, BaseException]]:
@@ -121,12 +103,32 @@ def pack_values(
     """
     how = Packing(out_of_band=out_of_band, homewards=homewards)
     try:
-        whole, saw_classes = how.packed(values)
+        whole, saw_classes = _in_slices(values, how)
     except BaseException:  # noqa: BLE001 - as in pack_items: found again, and reported, item by item
         return (*_pack_singly(values, how), True)
     if saw_classes and parcel_size(whole) > whole_up_to:
         return (*_pack_singly(values, how), True)
     return whole, {}, not saw_classes
+
+
+def _in_slices(values: list[Any], how: Packing) -> tuple[bytes | Bundle | Sliced, bool]:
+    """Pickle a list in slices that take about `SLICE_SECONDS` each; tells whether any of them names a class."""
+    slices: list[Pickled] = []
+    done, width = 0, FIRST_SLICE
+    while done < len(values) or not slices:
+        began = busy()
+        slices.append(how.pickled(values if width >= len(values) and not done else values[done : done + width]))
+        done += width
+        width = _next_width(width, busy() - began, slices[-1].stream.size)
+    large = sum(each.stream.size for each in slices) >= LARGE_PICKLE
+    pickles = tuple(how.bundled(each, large=large) for each in slices)
+    return Sliced(pickles) if len(pickles) > 1 else pickles[0], any(each.saw_classes for each in slices)
+
+
+def _next_width(width: int, seconds: float, size: int) -> int:
+    """Objects of the next slice, from what the last one took."""
+    most = min(SLICE_SECONDS / max(seconds, 1e-9), SLICE_BYTES / max(size, 1), MAX_GROWTH)
+    return max(1, int(width * most))
 
 
 def _pack_singly(items: Sequence[Any], how: Packing) -> tuple[list[bytes | Bundle], dict[int, BaseException]]:
@@ -152,6 +154,8 @@ def load_parcel(parcel: Parcel, *, gently: bool = False) -> tuple[Any, dict[int,
     Raises what unpickling raises if the parcel is whole: then nothing can be said about single items. gently: let other
     threads run meanwhile.
     """
+    if isinstance(parcel, Sliced):
+        return _joined(load_pickle(each, gently=gently) for each in parcel.slices), {}
     if not isinstance(parcel, list):
         return load_pickle(parcel, gently=gently), {}
     items, failures = [], {}
@@ -164,6 +168,13 @@ def load_parcel(parcel: Parcel, *, gently: bool = False) -> tuple[Any, dict[int,
     return items, failures
 
 
+def _joined(lists: Iterable[list[Any]]) -> list[Any]:
+    joined: list[Any] = []
+    for each in lists:
+        joined += each
+    return joined
+
+
 def load_pickle(each: bytes | Bundle, *, gently: bool = False) -> Any:
     """Unpickle one pickle."""
     if isinstance(each, bytes):
@@ -172,26 +183,6 @@ def load_pickle(each: bytes | Bundle, *, gently: bool = False) -> Any:
     if not gently:
         return loads(stream, buffers=each.buffers)
     return Unpickler(GentleReader(stream), buffers=each.buffers).load()
-
-
-def copied_size(parcel: Parcel) -> int:
-    """Bytes of a parcel that are only to be copied."""
-    bundles = [each for each in (parcel if isinstance(parcel, list) else [parcel]) if isinstance(each, Bundle)]
-    return sum(_length(buffer) for bundle in bundles for buffer in bundle.buffers)
-
-
-def has_bundles(parcel: Parcel) -> bool:
-    """Whether anything in a parcel is large."""
-    if isinstance(parcel, list):
-        return any(map(has_bundles, parcel))
-    return isinstance(parcel, Bundle)
-
-
-def parcel_size(parcel: Parcel) -> int:
-    """Bytes of a parcel."""
-    if isinstance(parcel, list):
-        return sum(map(parcel_size, parcel))
-    return parcel.size if isinstance(parcel, Bundle) else len(parcel)
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,7 @@ class Traffic:
 
     async def _send_beside(self, batch: Batch, unsent: list[Place], terms: Terms, watch: Stopwatch) -> None:
         """Send a batch that would hold the loop, once a thread has packed it. Until then its place is in `unsent`."""
-        job = await self._transport.packed_beside(batch, terms, watch)
+        job = await self._transport.packed_later(batch, terms, watch)
         await self._await_reply(self._launched(batch, unsent.pop(), terms, job, watch))
 
     def _in_group(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:

@@ -1,4 +1,4 @@
-"""Carries payloads over the border: on the loop while that takes no time, in a thread beside it otherwise.
+"""Carries payloads over the border: on the loop, a slice at a turn, or in a thread beside it.
 
 Decides where, lends each chunk its arena, and has it back. What a thread pickles or unpickles lets the loop have its
 turns, see `_parts`; what it copies, it copies by system calls.
@@ -7,25 +7,31 @@ turns, see `_parts`; what it copies, it copies by system calls.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ._arena import Arena, end_of, filled, pieces_of, read
+from ._arena import Arena, Stored, end_of, filled, pieces_of, read
 from ._chunk import ChunkReply
 from ._chunking import ChunkSizer
+from ._parcel import Bundle, Sliced, copied_size, parcel_size
 from ._parts import Bound, TooLarge, Watch, give_way
-from ._payload import PackedFunction, copied_size, has_bundles, pack_function, parcel_size
+from ._payload import PackedFunction, pack_function
 from ._stopwatch import Stopwatch
 from ._threads import in_thread
-from ._wire import Batch, Job, Loaded, Terms, job_for, load_values
+from ._wire import Batch, Job, Loaded, Terms, job_for, job_of, load_values, slice_for
 from .backends import Pool
 
 __all__ = ("ONE_A_TURN", "Transport")
 
+SLACK, ITEM_SECONDS = 1.5, 0.002
+# How much more than a slice goes at one turn after all, and what a single item may take there; a thread has it beyond.
+
 ON_LOOP_SECONDS = 0.001
 PICKLED_ON_LOOP, UNPICKLED_ON_LOOP, COPIED_ON_LOOP = 1 << 20, 1 << 17, (2 << 20) + (64 << 10)
-# The most that the payload of one chunk may hold the loop: seconds of pickling, and bytes that are pickled, unpickled,
+# The most that one turn may hold the loop: seconds of pickling, and bytes that are pickled, unpickled,
 # and only copied. What is large shows when so much of it is pickled, and is begun anew beside the loop: a first item
 # that is a list of millions costs the loop no more than this, either. Small objects are made from 100 bytes in each
 # microsecond; copies take 0.2 ms a MiB, more into memory that is new; a hop to a thread and back takes 0.1 ms.
@@ -43,29 +49,70 @@ class Transport:
         self._arenas = pool.arenas
         self._sizer = sizer
         self._turn = asyncio.Lock()
+        self._packing, self._loading = asyncio.Lock(), asyncio.Lock()
 
     def packed_now(self, batch: Batch, terms: Terms) -> Job | None:
-        """The job for a batch; None if making it would hold the loop for too long."""
-        if terms.pickled and self._seems_large(batch):
+        """The job for a batch; None if making it at one turn of the loop would hold that for too long."""
+        if terms.pickled and self._width(batch) < len(batch.items):
             return None
         try:
-            return self._packed(batch, terms, Bound(PICKLED_ON_LOOP, ON_LOOP_SECONDS, COPIED_ON_LOOP))
+            return self._packed(batch, terms, _bound())
         except TooLarge:
             return None
 
-    async def packed_beside(self, batch: Batch, terms: Terms, watch: Stopwatch) -> Job:
+    async def packed_later(self, batch: Batch, terms: Terms, watch: Stopwatch) -> Job:
+        """The job for a batch, made at several turns of the loop, or in a thread."""
+        width = self._width(batch)
+        job = await self._packed_in_turns(batch, terms, width, watch) if 0 < width < len(batch.items) else None
+        return await self._packed_beside(batch, terms, watch) if job is None else job
+
+    def _width(self, batch: Batch) -> int:
+        """How many items of a batch can be packed at a turn: none, where a single one would hold the loop for long.
+
+        All, where nothing is known: the first ones of a run are tried.
+        """
+        costs, width, items = self._sizer.costs, self._sizer.slice_size(), len(batch.items)
+        if costs is None or width is None:
+            return items
+        if costs.item_transfer > ITEM_SECONDS or costs.item_bytes * items > 1.2 * COPIED_ON_LOOP:
+            return 0
+        return min(items, width) if items > SLACK * width else items
+
+    async def _packed_in_turns(self, batch: Batch, terms: Terms, width: int, watch: Stopwatch) -> Job | None:
+        """The job for a batch, `width` items at a turn; None if something is large, or cannot be pickled."""
+        slices: list[bytes | Bundle] = []
+        end = 0
+        async with self._packing:
+            arena = self._lend()
+            try:
+                for first in range(0, len(batch.items), width):
+                    async with self._a_turn(watch):
+                        items = batch.items[first : first + width]
+                        slices.append(slice_for(items, arena=arena, start=end, watch=_bound()))
+                        end = max(end, end_of(slices[-1]))
+            except asyncio.CancelledError:
+                self.take_back(arena)
+                raise
+            except BaseException:  # noqa: BLE001 - whosever it is: a thread finds out, item by item
+                self.take_back(arena)
+                return None
+        return job_of(batch, self.function, terms, Sliced(tuple(slices)), {}, arena=arena)
+
+    @asynccontextmanager
+    async def _a_turn(self, watch: Stopwatch) -> AsyncIterator[None]:
+        """A turn of the loop for one payload alone; what is done in it is what `watch` calls transfer."""
+        async with self._turn:
+            await asyncio.sleep(0)
+            watch.go_on()
+            yield
+            watch.transfer()
+
+    async def _packed_beside(self, batch: Batch, terms: Terms, watch: Stopwatch) -> Job:
         """The job for a batch, made in a thread."""
         watch.transfer()
         job = await in_thread(partial(self._packed, batch, terms, give_way))
         watch.beside()
         return job
-
-    def _seems_large(self, batch: Batch) -> bool:
-        """Whether items like those before would hold the loop; the first ones of a run are tried."""
-        costs, items = self._sizer.costs, len(batch.items)
-        if costs is None:
-            return False
-        return costs.item_bytes * items > 1.2 * COPIED_ON_LOOP or costs.item_transfer * items > 4 * ON_LOOP_SECONDS
 
     def _packed(self, batch: Batch, terms: Terms, watch: Watch) -> Job:
         arena = self._lend() if terms.pickled else None
@@ -121,38 +168,69 @@ class Transport:
         if reply.bytes_out < ONE_A_TURN:
             return load_values(reply, arena)
         if _is_light(reply):
-            async with self._turn:
-                await asyncio.sleep(0)
-                watch.go_on()
-                return await self._loaded_in_turns(reply, arena, watch)
+            async with self._loading:
+                sliced = isinstance(reply.values, Sliced)
+                return await (self._joined(reply, arena, watch) if sliced else self._read(reply, arena, watch))
         loaded = await in_thread(partial(load_values, reply, arena, gently=True))
         watch.beside()
         return loaded
 
-    async def _loaded_in_turns(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:
-        """See `load_values`: what is to be copied is copied at several turns of the loop."""
-        if arena is None or not has_bundles(reply.values):
-            return load_values(reply, arena)
-        memory: dict[int, Any] = {}
-        copied = 0
-        arena.used = True
-        for piece in pieces_of(reply.values):
-            if copied + piece.length > COPIED_A_TURN:
-                watch.transfer()
-                await asyncio.sleep(0)
-                watch.go_on()
-                copied = 0
-            try:
-                memory[piece.offset] = read(arena.descriptor, piece)
-            except (OSError, MemoryError):
+    async def _joined(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:
+        """See `load_values`: a slice at a turn of the loop."""
+        values: list[Any] = []
+        for each in reply.values.slices:
+            async with self._a_turn(watch):
+                loaded = load_values(replace(reply, values=each), arena)
+            if loaded is None or loaded[1]:
                 return load_values(reply, arena)  # which knows what to say of it
-            copied += piece.length
-        return load_values(replace(reply, values=filled(reply.values, memory)), None)
+            values += loaded[0]
+        return values, {}
+
+    async def _read(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:
+        """See `load_values`: what is to be copied is copied at several turns of the loop."""
+        memory: dict[int, Any] = {}
+        turns: list[list[Stored]] = ([] if arena is None else list(_turns(pieces_of(reply.values)))) or [[]]
+        for each in turns:
+            async with self._a_turn(watch):
+                try:
+                    memory.update(_copied(each, arena))
+                except (OSError, MemoryError):
+                    break
+                if each is turns[-1]:
+                    return load_values(replace(reply, values=filled(reply.values, memory)), None)
+        return load_values(reply, arena)  # as above
+
+
+def _copied(pieces: Sequence[Stored], arena: Arena | None) -> dict[int, Any]:
+    """What lies at some places of an arena, by its offset."""
+    if arena is None:
+        return {}
+    arena.used = True
+    return {piece.offset: read(arena.descriptor, piece) for piece in pieces}
+
+
+def _turns(pieces: Sequence[Stored]) -> Iterator[list[Stored]]:
+    """Neighbouring pieces, so many together as can be copied at a turn."""
+    together: list[Stored] = []
+    for piece in pieces:
+        if together and sum(each.length for each in together) + piece.length > COPIED_A_TURN:
+            yield together
+            together = []
+        together.append(piece)
+    if together:
+        yield together
+
+
+def _bound() -> Bound:
+    return Bound(PICKLED_ON_LOOP, ON_LOOP_SECONDS, COPIED_ON_LOOP)
 
 
 def _is_light(reply: ChunkReply) -> bool:
     """Whether the values of a reply can be had on the loop."""
     if not reply.packed:
         return True
-    copied = copied_size(reply.values)
-    return copied <= COPIED_ON_LOOP and parcel_size(reply.values) - copied <= UNPICKLED_ON_LOOP
+    values = reply.values
+    slices = values.slices if isinstance(values, Sliced) else (values,)
+    return copied_size(values) <= COPIED_ON_LOOP and all(
+        parcel_size(each) - copied_size(each) <= UNPICKLED_ON_LOOP for each in slices
+    )

@@ -9,14 +9,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 from . import _arena, _payload
 from ._arena import Arena
 from ._chunk import CURRENT, TICKET, Cell, Chunk, ChunkReply
 from ._failures import Failure, received
+from ._parcel import Bundle, Parcel, copied_size, has_bundles, parcel_size
 from ._parts import Watch
-from ._payload import PackedFunction, Packing, Parcel
+from ._payload import PackedFunction, Packing
 from ._worker import run_chunk, run_items
 from .errors import AmorsizeError, ExecutorClosedError, UnpicklableError, WorkerCrashedError
 
@@ -29,7 +30,9 @@ __all__ = (
     "Verdict",
     "failed_items",
     "job_for",
+    "job_of",
     "load_values",
+    "slice_for",
     "verdict",
 )
 
@@ -123,13 +126,26 @@ def job_for(
     how = Packing(singly=batch.singly, out_of_band=arena is not None, watch=watch)
     parcel, unsendable = _payload.pack_items(batch.items, how) if terms.pickled else (b"", {})
     if watch is not None:
-        watch(0, _payload.copied_size(parcel))
+        watch(0, copied_size(parcel))
+    return job_of(batch, function, terms, _stowed(parcel, arena), unsendable, arena=arena)
+
+
+def job_of(
+    batch: Batch,
+    function: PackedFunction,
+    terms: Terms,
+    parcel: Parcel,
+    unsendable: dict[int, BaseException],
+    *,
+    arena: Arena | None = None,
+) -> Job:
+    """The job for a batch whose items are packed: `parcel`, in the arena where it is large."""
     chunk = Chunk(
         batch.start,
         next(_tickets),
         function.digest,
         None if terms.known else function.pickled,
-        _stowed(parcel, arena),
+        parcel,
         is_async=function.is_async,
         stop_at_failure=terms.stop,
         stride=1 if batch.exact else terms.stride,
@@ -141,13 +157,24 @@ def job_for(
     )
     if not terms.pickled:
         return Job(chunk.ticket, _run_here, (function.function, batch.items, chunk, terms.cell), {})
-    return Job(chunk.ticket, run_chunk, (chunk,), unsendable, arena, _payload.parcel_size(parcel))
+    return Job(chunk.ticket, run_chunk, (chunk,), unsendable, arena, parcel_size(parcel))
 
 
-def _stowed(parcel: Parcel, arena: Arena | None) -> Parcel:
-    if arena is None or not _payload.has_bundles(parcel):
+def slice_for(items: Sequence[Any], *, arena: Arena | None, start: int, watch: Watch) -> bytes | Bundle:
+    """A slice of a large parcel, written into the arena from `start` on.
+
+    Raises what pickling raises, TooLarge where the watch does, and OSError if there is no memory for the arena.
+    """
+    packed, _ = Packing(out_of_band=arena is not None, large=True, watch=watch).packed(items)
+    watch(0, copied_size(packed))
+    return cast(bytes | Bundle, _stowed(packed, arena, start))
+
+
+def _stowed(parcel: Parcel, arena: Arena | None, start: int = 0) -> Parcel:
+    """The parcel, written into the arena from `start` on as far as it is large."""
+    if arena is None or not has_bundles(parcel):
         return parcel
-    return _arena.stowed(parcel, arena.write)
+    return _arena.stowed(parcel, arena.write, start)
 
 
 def _run_here(function: Callable[[Any], Any], items: Sequence[Any], chunk: Chunk, cell: Cell) -> ChunkReply:
@@ -175,7 +202,7 @@ def load_values(reply: ChunkReply, arena: Arena | None, *, gently: bool = False)
 
 
 def _fetched(parcel: Parcel, arena: Arena | None) -> Parcel:
-    if arena is None or not _payload.has_bundles(parcel):
+    if arena is None or not has_bundles(parcel):
         return parcel
     arena.used = True
     return _arena.fetched(parcel, arena.descriptor)

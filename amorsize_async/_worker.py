@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from . import _payload, _worker_memory
 from ._chunk import CELL_WORDS, CURRENT, STARTED, STOP, TICKET, Cell, Chunk, ChunkReply
 from ._failures import Failure, failure_of, kind_of, travelling, unloadable_item
+from ._parcel import Parcel, copied_size, parcel_size
 from .errors import ItemTimeoutError, RemoteError, UnpicklableError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _run_chunk(chunk: Chunk) -> ChunkReply:
     return reply if held() is None else replace(reply, held=True)
 
 
-def _run_parcel(function: Callable[[Any], Any], parcels: list[_payload.Parcel], chunk: Chunk) -> ChunkReply:
+def _run_parcel(function: Callable[[Any], Any], parcels: list[Parcel], chunk: Chunk) -> ChunkReply:
     """Unpickle the one parcel, which is taken away from the list, run its items, and pickle their results."""
     began = time.perf_counter()
     try:
@@ -113,7 +114,7 @@ def _run_parcel(function: Callable[[Any], Any], parcels: list[_payload.Parcel], 
     return replace(reply, moving_seconds=time.perf_counter() - began - reply.seconds)
 
 
-def send_singly(ticket: int) -> _payload.Parcel | None:
+def send_singly(ticket: int) -> Parcel | None:
     """Send the results of a chunk again, pickled one by one; None if they are not kept any more."""
     values = state.replies.get(ticket)
     return None if values is None else _payload.pack_values(values, whole_up_to=0, homewards=False)[0]
@@ -308,7 +309,7 @@ def _packed(reply: ChunkReply, chunk: Chunk) -> ChunkReply:
     values, no_memory = reply.values, ""
     whole_up_to = KEPT_BYTES if state.ours else 0
     parcel, refused, sure = _payload.pack_values(values, whole_up_to=whole_up_to, out_of_band=chunk.arena is not None)
-    size, copied = _payload.parcel_size(parcel), _payload.copied_size(parcel)
+    size, copied = parcel_size(parcel), copied_size(parcel)
     try:
         parcel = _worker_memory.stowed(parcel, chunk)
     except OSError as no_space:
@@ -325,9 +326,9 @@ def _packed(reply: ChunkReply, chunk: Chunk) -> ChunkReply:
         packed=True,
         kept=not sure,
         failures=tuple(travelling(failures[offset]) for offset in sorted(failures)),
-        bytes_in=_payload.parcel_size(chunk.items),
+        bytes_in=parcel_size(chunk.items),
         bytes_out=size,
-        bytes_copied=copied + _payload.copied_size(chunk.items),
+        bytes_copied=copied + copied_size(chunk.items),
         no_memory=no_memory,
     )
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 from . import _arena
 from ._arena import Address
 from ._chunk import Chunk
-from ._payload import Bundle, Parcel, has_bundles
+from ._parcel import Bundle, Parcel, has_bundles
 
 __all__ = ("fetched", "mapped", "stowed")
 

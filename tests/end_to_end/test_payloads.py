@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 
 import jobs
 import large_jobs
-from amorsize_async import AsyncExecutor, _system
+from amorsize_async import AsyncExecutor, _system, _transport, _wire
 from amorsize_async.errors import WorkerCrashedError
 from lag import lag_of_the_loop
 
@@ -143,6 +144,79 @@ async def test_arrays_of_many_sizes_come_home_in_blocks_as_they_were(executor):
     for result in results:
         result[:] += 1
     assert [(len(result), result.min(), result.max()) for result in results] == [(size, 2.0, 2.0) for size in sizes]
+
+
+# ── many small objects ───────────────────────────────────────────────────────────────────────────────────────────────
+
+DOCUMENTS = [{"number": number, "words": [f"{number} {at}" for at in range(60)]} for number in range(4_000)]
+
+
+@pytest.fixture
+def slices(monkeypatch):
+    """The number of items in each slice that was packed at a turn of the loop."""
+    packed = []
+
+    def noted(items, **how):
+        packed.append(len(items))
+        return _wire.slice_for(items, **how)
+
+    monkeypatch.setattr(_transport, "slice_for", noted)
+    return packed
+
+
+async def test_chunks_of_many_objects_are_packed_at_several_turns_of_the_loop(executor, slices):
+    """A chunk is dear to hand over, and the loop has others to serve: so chunks are large, and slices small."""
+    for _ in range(3):
+        results, report = await executor.execute(jobs.identity, DOCUMENTS, return_report=True)
+
+        assert results == DOCUMENTS
+    assert len(slices) > 3 * report.chunks
+    assert max(slices) < len(DOCUMENTS) / 10
+
+
+async def test_an_item_that_cannot_be_sent_fails_alone_among_thousands(executor, slices):
+    """Whichever slice it is in: the others arrive, each once and in order."""
+    await executor.execute(jobs.identity, DOCUMENTS)
+    items = [*DOCUMENTS[:3_000], threading.Lock(), *DOCUMENTS[3_000:]]
+
+    results = await executor.execute(jobs.identity, items, return_exceptions=True)
+
+    failed = [index for index, result in enumerate(results) if isinstance(result, Exception)]
+    assert slices
+    assert failed == [3_000]
+    assert results[:3_000] + results[3_001:] == DOCUMENTS
+
+
+async def test_a_large_item_among_thousands_of_small_ones_goes_beside_the_loop(executor, slices):
+    """Its slice turns out to be large: the chunk is begun anew in a thread."""
+    await executor.execute(jobs.identity, DOCUMENTS)
+    large = list(range(3_000_000))
+    items = [*DOCUMENTS[:3_000], large, *DOCUMENTS[3_000:]]
+
+    async with lag_of_the_loop() as lag:
+        results = await executor.execute(jobs.identity, items)
+
+    assert results == items
+    assert slices
+    assert max(lag) < 0.5
+
+
+async def test_a_call_that_is_cancelled_while_it_packs_leaves_nothing(executor, monkeypatch):
+    """Between two of its slices."""
+    await executor.execute(jobs.identity, DOCUMENTS)
+    countdown = iter(range(20, 0, -1))
+
+    def cancelling(items, **how):
+        if next(countdown, 0) == 1:
+            call.cancel()
+        return _wire.slice_for(items, **how)
+
+    monkeypatch.setattr(_transport, "slice_for", cancelling)
+    call = asyncio.ensure_future(executor.execute(jobs.identity, DOCUMENTS))
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+    assert await executor.execute(jobs.identity, DOCUMENTS[:10]) == DOCUMENTS[:10]
 
 
 # ── constants ────────────────────────────────────────────────────────────────────────────────────────────────────────

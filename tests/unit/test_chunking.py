@@ -79,6 +79,25 @@ def test_the_last_items_of_a_run_go_together():
     assert [sizer.next_size(left) for left in (100, 50, 3, 1)] == [100, 50, 3, 1]
 
 
+def test_what_a_chunk_would_leave_over_goes_with_it():
+    """A last chunk worth less than a millisecond costs as much as it does."""
+    sizer = settled(1e-4)
+
+    assert [sizer.next_size(left) for left in (61, 39, 24, 19, 15)] == [30, 20, 12, 19, 15]
+
+
+def test_what_takes_long_to_pickle_goes_in_several_turns_of_the_loop():
+    """One at the begin, where workers wait for it, and twelve once they have something to do."""
+    costs = Costs(1e-5, item_transfer=9e-5)
+    sizer = ChunkSizer(2, costs=costs)
+
+    assert (sizer.slice_size(), sizer.next_size(None)) == (3, 3)
+    sizer.observe(Observation(3, 3e-5, transfer_seconds=27e-5))
+    assert sizer.next_size(None) == 24  # eight times as many as before, at most
+    sizer.observe(Observation(24, 24e-5, transfer_seconds=216e-5))
+    assert sizer.next_size(None) == pytest.approx(40, abs=1)
+
+
 def test_single_items_at_the_end_do_not_make_the_next_run_begin_small():
     """What moving one takes is mostly what moving any chunk takes."""
     sizer = settled(1e-5)

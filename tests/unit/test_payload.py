@@ -10,6 +10,7 @@ import pytest
 
 import jobs
 from amorsize_async import _payload
+from amorsize_async._parcel import Sliced, parcel_size
 from amorsize_async.errors import UnpicklableError
 
 LOCK = threading.Lock()
@@ -38,7 +39,7 @@ def test_a_range_travels_as_a_range():
     """A million numbers cost a few bytes."""
     parcel, _ = _payload.pack_items(range(1_000_000))
 
-    assert _payload.parcel_size(parcel) < 100
+    assert parcel_size(parcel) < 100
 
 
 def test_one_unpicklable_item_leaves_the_others_alone():
@@ -58,10 +59,30 @@ def test_plain_results_travel_whole_and_are_sure_to_arrive():
 
 def test_results_that_hold_classes_travel_whole_if_they_can_be_asked_for_again():
     """A class then travels once for all of them."""
-    parcel, _, sure = _payload.pack_values([PurePath("a")] * 100, whole_up_to=1 << 20)
+    parcel, _, sure = _payload.pack_values([PurePath("a")] * 50, whole_up_to=1 << 20)
 
     assert (type(parcel), sure) == (bytes, False)
-    assert _payload.parcel_size(parcel) < 500
+    assert parcel_size(parcel) < 500
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1_000, 100_000])
+def test_many_results_travel_in_slices_and_arrive_in_order(count):
+    """None is missing and none is there twice, wherever the bounds between two slices are."""
+    values = [{"number": number} for number in range(count)]
+
+    parcel, _, sure = _payload.pack_values(values, whole_up_to=0)
+
+    assert (_payload.load_parcel(parcel)[0], sure) == (values, True)
+    assert isinstance(parcel, Sliced) == (count > 64)
+
+
+def test_slices_take_about_as_long_as_each_other():
+    """Results that are dear to pickle make smaller slices than cheap ones."""
+    dear = [[str(number) * 3] * 1 + list(range(400)) for number in range(2_000)]
+
+    (slow, _, _), (quick, _, _) = (_payload.pack_values(values, whole_up_to=0) for values in (dear, [1] * 2_000))
+
+    assert len(slow.slices) > 2 * len(quick.slices)
 
 
 def test_results_that_hold_classes_are_sent_one_by_one_if_not():

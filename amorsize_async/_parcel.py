@@ -1,0 +1,85 @@
+"""What a list of objects is while it travels: one pickle, or several where one would take too long at once.
+
+Records only. A large pickle is a bundle, with its large buffers beside it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ("Bundle", "Parcel", "Sliced", "bundles_of", "changed", "copied_size", "has_bundles", "parcel_size")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A large pickle on its way.
+
+    stream: its bytes, in parts that belong one after the other. buffers: what belongs beside it (PEP 574), in order.
+    Each part or buffer is something with the buffer protocol here, and says where it lies while it is in an arena.
+    """
+
+    stream: tuple[Any, ...]
+    buffers: tuple[Any, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of it all."""
+        return sum(map(_length, self.stream)) + sum(map(_length, self.buffers))
+
+
+@dataclass(frozen=True, slots=True)
+class Sliced:
+    """A list in several pickles, each a list of neighbours: others have a turn between two."""
+
+    slices: tuple[bytes | Bundle, ...]
+
+
+Parcel = bytes | Bundle | Sliced | list[bytes | Bundle]
+# A whole list in one pickle or in slices; or one pickle each, so that the good ones arrive when one does not.
+
+
+def _pickles(parcel: Parcel) -> Sequence[bytes | Bundle]:
+    if isinstance(parcel, Sliced):
+        return parcel.slices
+    return parcel if isinstance(parcel, list) else (parcel,)
+
+
+def bundles_of(parcel: Parcel) -> list[Bundle]:
+    """What is large of a parcel."""
+    return [each for each in _pickles(parcel) if isinstance(each, Bundle)]
+
+
+def has_bundles(parcel: Parcel) -> bool:
+    """Whether anything in a parcel is large."""
+    return any(isinstance(each, Bundle) for each in _pickles(parcel))
+
+
+def parcel_size(parcel: Parcel) -> int:
+    """Bytes of a parcel."""
+    return sum(each.size if isinstance(each, Bundle) else len(each) for each in _pickles(parcel))
+
+
+def copied_size(parcel: Parcel) -> int:
+    """Bytes of a parcel that are only to be copied."""
+    return sum(_length(buffer) for bundle in bundles_of(parcel) for buffer in bundle.buffers)
+
+
+def changed(parcel: Parcel, change: Callable[[Any], Any]) -> Parcel:
+    """The parcel with another thing for each part and buffer of its bundles."""
+
+    def each(pickled: bytes | Bundle) -> bytes | Bundle:
+        if not isinstance(pickled, Bundle):
+            return pickled
+        return Bundle(tuple(map(change, pickled.stream)), tuple(map(change, pickled.buffers)))
+
+    if isinstance(parcel, Sliced):
+        return Sliced(tuple(map(each, parcel.slices)))
+    return list(map(each, parcel)) if isinstance(parcel, list) else each(parcel)
+
+
+def _length(piece: Any) -> int:
+    raw = piece.raw() if isinstance(piece, pickle.PickleBuffer) else piece
+    return raw.nbytes if isinstance(raw, memoryview) else len(raw)
