@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, Self, TypeVar
 
-from ._call import Call, Engine, collect
+from ._call import Call
+from ._engine import Engine, collect
 from ._history import History
 from ._report_html import progress_html
 from ._texts import message_of, traceback_of

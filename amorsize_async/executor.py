@@ -10,7 +10,7 @@ import asyncio
 import multiprocessing
 import os
 import time
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
@@ -18,21 +18,25 @@ from weakref import finalize
 
 from . import _payload
 from ._admission import Admission, Ticket
-from ._call import (
-    Call,
-    CallOptions,
-    Engine,
-    Hooks,
-    StreamOptions,
-    checked_managers,
-    checked_number,
-    collect,
-    configured_managers,
-    open_stream,
-)
+from ._call import Call, checked_managers, checked_number, shows_options
 from ._chunking import CostMemory
+from ._engine import Engine, collect, configured_managers, open_stream
 from ._job import Job, wait_all
 from ._loop_end import close, close_with_the_loop, forgotten, shared_on
+from ._options import (
+    AnyOptions,
+    AsyncFunction,
+    Data,
+    Function,
+    Hooks,
+    ListOptions,
+    ReportOptions,
+    StreamOptions,
+    StrictOptions,
+    TolerantListOptions,
+    TolerantOptions,
+    TolerantReportOptions,
+)
 from ._payload import Applied, AppliedAsync
 from ._results import ResultStream
 from ._system import default_start_method, usable_cpus
@@ -40,7 +44,6 @@ from ._worker import state
 from ._worker_start import Initializer, Setup
 from .backends import LocalPool, SlotSettings
 from .errors import ExecutorClosedError, WorkerStartError
-from .policies import RetryPolicy
 from .report import Report
 
 __all__ = ("AsyncExecutor", "ExecutorStatistics", "shared_executor")
@@ -48,8 +51,6 @@ __all__ = ("AsyncExecutor", "ExecutorStatistics", "shared_executor")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-Data = Iterable[T] | AsyncIterable[T]
-
 
 DEEPEST = 5
 # How deep workers may have workers of their own: one that calls itself without end would fill the machine with them.
@@ -161,31 +162,14 @@ class AsyncExecutor:
     @overload
     def start(self, /) -> Coroutine[Any, Any, Self]: ...
     @overload
-    def start(
-        self,
-        fn: Callable[[T], Coroutine[Any, Any, R]],
-        data: Data[T],
-        /,
-        *,
-        return_exceptions: Literal[False] = ...,
-        **options: Unpack[CallOptions],
-    ) -> Job[R]: ...
+    def start(self, fn: AsyncFunction[T, R], data: Data[T], /, **options: Unpack[StrictOptions]) -> Job[R]: ...
     @overload
-    def start(
-        self,
-        fn: Callable[[T], R],
-        data: Data[T],
-        /,
-        *,
-        return_exceptions: Literal[False] = ...,
-        **options: Unpack[CallOptions],
-    ) -> Job[R]: ...
+    def start(self, fn: Function[T, R], data: Data[T], /, **options: Unpack[StrictOptions]) -> Job[R]: ...
     @overload
+    def start(self, fn: Function[T, Any], data: Data[T], /, **options: Unpack[TolerantOptions]) -> Job[Any]: ...
+    @shows_options
     def start(
-        self, fn: Callable[[T], Any], data: Data[T], /, *, return_exceptions: bool, **options: Unpack[CallOptions]
-    ) -> Job[Any]: ...
-    def start(
-        self, fn: Any = _NOT_GIVEN, data: Any = _NOT_GIVEN, /, **options: Any
+        self, fn: Any = _NOT_GIVEN, data: Any = _NOT_GIVEN, /, **options: Unpack[AnyOptions]
     ) -> Coroutine[Any, Any, Self] | Job[Any]:
         """Start a run that goes on by itself, or, without arguments, the workers: one word for what is begun here.
 
@@ -259,105 +243,47 @@ class AsyncExecutor:
     # ── calls ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @overload
-    async def execute(
-        self,
-        fn: Callable[[T], Coroutine[Any, Any, R]],
-        data: Data[T],
-        /,
-        *,
-        return_exceptions: Literal[False] = ...,
-        return_report: Literal[False] = ...,
-        **options: Unpack[CallOptions],
-    ) -> list[R]: ...
+    async def execute(self, fn: AsyncFunction[T, R], data: Data[T], /, **options: Unpack[ListOptions]) -> list[R]: ...
+    @overload
+    async def execute(self, fn: Function[T, R], data: Data[T], /, **options: Unpack[ListOptions]) -> list[R]: ...
     @overload
     async def execute(
-        self,
-        fn: Callable[[T], R],
-        data: Data[T],
-        /,
-        *,
-        return_exceptions: Literal[False] = ...,
-        return_report: Literal[False] = ...,
-        **options: Unpack[CallOptions],
-    ) -> list[R]: ...
-    @overload
-    async def execute(
-        self,
-        fn: Callable[[T], Coroutine[Any, Any, R]],
-        data: Data[T],
-        /,
-        *,
-        return_exceptions: Literal[False] = ...,
-        return_report: Literal[True],
-        **options: Unpack[CallOptions],
+        self, fn: AsyncFunction[T, R], data: Data[T], /, **options: Unpack[ReportOptions]
     ) -> tuple[list[R], Report]: ...
     @overload
     async def execute(
-        self,
-        fn: Callable[[T], R],
-        data: Data[T],
-        /,
-        *,
-        return_exceptions: Literal[False] = ...,
-        return_report: Literal[True],
-        **options: Unpack[CallOptions],
+        self, fn: Function[T, R], data: Data[T], /, **options: Unpack[ReportOptions]
     ) -> tuple[list[R], Report]: ...
     @overload
     async def execute(
-        self,
-        fn: Callable[[T], Any],
-        data: Data[T],
-        /,
-        *,
-        return_exceptions: bool,
-        return_report: Literal[False] = ...,
-        **options: Unpack[CallOptions],
+        self, fn: Function[T, Any], data: Data[T], /, **options: Unpack[TolerantListOptions]
     ) -> list[Any]: ...
     @overload
     async def execute(
-        self,
-        fn: Callable[[T], Any],
-        data: Data[T],
-        /,
-        *,
-        return_exceptions: bool,
-        return_report: Literal[True],
-        **options: Unpack[CallOptions],
+        self, fn: Function[T, Any], data: Data[T], /, **options: Unpack[TolerantReportOptions]
     ) -> tuple[list[Any], Report]: ...
+    @shows_options
     async def execute(
         self,
         fn: Callable[..., Any],
         data: Data[Any],
         /,
         *,
-        hooks: Hooks = None,
-        n_jobs: int | None = None,
-        chunksize: int | None = None,
-        retry: RetryPolicy | int | None = None,
-        item_timeout: float | None = None,
-        return_exceptions: bool = False,
         return_report: bool = False,
+        **options: Unpack[AnyOptions],
     ) -> list[Any] | tuple[list[Any], Report]:
         """Run `fn` over `data` in this executor's workers: as `execute_async`, `executor=` aside."""
-        call = Call.checked(
-            fn,
-            data,
-            hooks=hooks,
-            n_jobs=n_jobs,
-            chunksize=chunksize,
-            retry=retry,
-            item_timeout=item_timeout,
-            return_exceptions=return_exceptions,
-        )
+        call = Call.checked(fn, data, **options)
         values, report = await collect(self.engine(), call)
         return (values, report) if return_report else values
 
     @overload
     def stream(
-        self, fn: Callable[[T], Coroutine[Any, Any, R]], data: Data[T], /, **options: Unpack[StreamOptions]
+        self, fn: AsyncFunction[T, R], data: Data[T], /, **options: Unpack[StreamOptions]
     ) -> ResultStream[R]: ...
     @overload
-    def stream(self, fn: Callable[[T], R], data: Data[T], /, **options: Unpack[StreamOptions]) -> ResultStream[R]: ...
+    def stream(self, fn: Function[T, R], data: Data[T], /, **options: Unpack[StreamOptions]) -> ResultStream[R]: ...
+    @shows_options
     def stream(
         self,
         fn: Callable[..., Any],
@@ -366,24 +292,10 @@ class AsyncExecutor:
         *,
         ordered: bool = True,
         buffersize: int | None = None,
-        hooks: Hooks = None,
-        n_jobs: int | None = None,
-        chunksize: int | None = None,
-        retry: RetryPolicy | int | None = None,
-        item_timeout: float | None = None,
-        return_exceptions: bool = False,
+        **options: Unpack[AnyOptions],
     ) -> ResultStream[Any]:
         """Stream the results of `fn` over `data`: as `stream_async`, `executor=` aside."""
-        call = Call.checked(
-            fn,
-            data,
-            hooks=hooks,
-            n_jobs=n_jobs,
-            chunksize=chunksize,
-            retry=retry,
-            item_timeout=item_timeout,
-            return_exceptions=return_exceptions,
-        )
+        call = Call.checked(fn, data, **options)
 
         async def opened() -> Engine:
             return self.engine()
