@@ -7,22 +7,20 @@ results = await executor.execute(fn, data)
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import os
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
-from weakref import finalize
 
 from . import _payload
 from ._admission import Admission, Ticket
 from ._call import Call, checked_managers, checked_number, shows_options
 from ._chunking import CostMemory
 from ._engine import Engine, collect, configured_managers, open_stream
+from ._home import Home
 from ._job import Job, wait_all
-from ._loop_end import close, close_with_the_loop, forgotten, shared_on
+from ._loop_end import close, shared_on
 from ._options import (
     AnyOptions,
     AsyncFunction,
@@ -39,11 +37,9 @@ from ._options import (
 )
 from ._payload import Applied, AppliedAsync
 from ._results import ResultStream
-from ._system import default_start_method, usable_cpus
-from ._worker import state
-from ._worker_start import Initializer, Setup
-from .backends import LocalPool, SlotSettings
-from .errors import ExecutorClosedError, WorkerStartError
+from ._setup import cpus_here, refuse_too_deep, slot_settings
+from .backends import LocalPool
+from .errors import ExecutorClosedError
 from .report import Report
 
 __all__ = ("AsyncExecutor", "ExecutorStatistics", "shared_executor")
@@ -51,9 +47,6 @@ __all__ = ("AsyncExecutor", "ExecutorStatistics", "shared_executor")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-
-DEEPEST = 5
-# How deep workers may have workers of their own: one that calls itself without end would fill the machine with them.
 
 _NOT_GIVEN: Any = ...
 # Neither a callable nor iterable, so a call that lacks one of the two is refused as any wrong one is.
@@ -121,26 +114,18 @@ class AsyncExecutor:
         max_pending: int | None = None,
     ) -> None:
         checked_number("n_jobs", n_jobs)
-        checked_number("inner_threads", inner_threads)
-        checked_number("max_items_per_worker", max_items_per_worker)
-        checked_number("max_worker_rss", max_worker_rss)
         checked_number("max_item_deaths", max_item_deaths)
         checked_number("max_pending", max_pending)
         checked_number("cancel_grace", cancel_grace, 0, whole=False)
-        checked_number("start_timeout", start_timeout, 0, whole=False)
-        cpus = state.n_jobs or usable_cpus()
-        self._n_jobs = cpus if n_jobs is None else n_jobs
         self._managers = checked_managers(hooks)
-        setup = Setup(
-            _travelling_initializer(initializer, tuple(initargs)),
-            inner_threads,
-            n_jobs=max(1, cpus // self._n_jobs),
-            depth=state.depth + 1,
-        )
-        self._settings = SlotSettings(
-            _checked_start_method(start_method),
-            setup,
-            start_timeout,
+        self._n_jobs = cpus_here() if n_jobs is None else n_jobs
+        self._settings = slot_settings(
+            self._n_jobs,
+            start_method=start_method,
+            initializer=initializer,
+            initargs=tuple(initargs),
+            inner_threads=inner_threads,
+            start_timeout=start_timeout,
             max_items=max_items_per_worker,
             max_rss=max_worker_rss,
         )
@@ -150,12 +135,11 @@ class AsyncExecutor:
         self._admission = Admission(max_pending)
         self._jobs: dict[str, Job[Any]] = {}
         self._closing = False
-        self._pool: LocalPool | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = 0
+        self._home = Home()
 
     def __repr__(self) -> str:
-        return f"<AsyncExecutor n_jobs={self._n_jobs} {'not started' if self._pool is None else repr(self._pool)}>"
+        pool = self._home.pool
+        return f"<AsyncExecutor n_jobs={self._n_jobs} {'not started' if pool is None else repr(pool)}>"
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -214,15 +198,15 @@ class AsyncExecutor:
 
         Calls and jobs that are left raise ExecutorClosedError. Safe to call again.
         """
-        if self._pool is None:
+        if self._home.pool is None:
             return
-        self._refuse_other_loop()
+        pool = self._home.pool_here()
         self._closing = True
         left = 0.0
         try:
             left = await self._jobs_ended(drain)
         finally:
-            await close(self._pool, left)
+            await close(pool, left)
         await wait_all(self.jobs)
 
     async def _jobs_ended(self, drain: float) -> float:
@@ -318,7 +302,7 @@ class AsyncExecutor:
 
     def statistics(self) -> ExecutorStatistics:
         """What the executor holds and does at this moment."""
-        pool = self._pool
+        pool = self._home.pool
         places = [] if pool is None else pool.places
         return ExecutorStatistics(
             n_jobs=self._n_jobs,
@@ -339,7 +323,7 @@ class AsyncExecutor:
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop it was started on, None before."""
-        return self._loop
+        return self._home.loop
 
     def engine(self) -> Engine:
         """What one call on this executor runs on, which counts from now on as one of `max_pending`.
@@ -350,77 +334,30 @@ class AsyncExecutor:
 
     def _enter(self) -> tuple[LocalPool, Ticket]:
         """Let one call in, if this executor may be used here and now."""
-        if self._pool is None:
-            raise ExecutorClosedError("the executor was not started; use `async with executor:` or await its start()")
-        self._refuse_other_loop()
+        pool = self._home.pool_here()
         if self._closing:
             raise ExecutorClosedError("the executor is closed; open a new one, or close it after its last call")
-        return self._pool, self._admission.enter()
+        return pool, self._admission.enter()
 
     def _engine(self, pool: LocalPool, ticket: Ticket) -> Engine:
         return Engine(pool, self._costs, self._managers, self._cancel_grace, self._max_item_deaths, close=ticket.aclose)
 
     async def _open(self) -> LocalPool:
         """Bind to the running loop; workers then start as they are needed."""
-        if state.depth >= DEEPEST:
-            raise WorkerStartError(
-                f"this is a worker of a worker, {state.depth} deep, and may have no workers of its own; does the "
-                "function call itself through execute? Use executor='thread' here, or flatten the calls"
-            )
-        configured = () if self._pool is not None else await configured_managers()
-        if self._pool is None:  # still: another call may have been first
+        refuse_too_deep()
+        configured = () if self._home.pool is not None else await configured_managers()
+        if self._home.pool is None:  # still: another call may have been first
             self._managers = (*configured, *self._managers)
-            self._loop, self._process = asyncio.get_running_loop(), os.getpid()
-            self._pool = LocalPool(self._n_jobs, self._settings)
-            await close_with_the_loop(self._loop, self._pool)
-            finalize(self, forgotten, self._loop, self._pool).atexit = False
-        self._refuse_other_loop()
-        return self._pool
-
-    def _refuse_other_loop(self) -> None:
-        if os.getpid() != self._process:
-            raise ExecutorClosedError(
-                "the executor belongs to the process that this one was forked from; make a new one here, on a new loop"
-            )
-        if asyncio.get_running_loop() is not self._loop:
-            raise ExecutorClosedError(
-                "the executor belongs to another event loop; make one for this loop, or use "
-                "asyncio.run_coroutine_threadsafe(executor.execute(...), executor.loop)"
-            )
+            await self._home.settle(self, LocalPool(self._n_jobs, self._settings))
+        return self._home.pool_here()
 
     def owns(self, pool: LocalPool) -> bool:
         """Whether these are its workers."""
-        return self._pool is pool
+        return self._home.pool is pool
 
     def _grow(self, n_jobs: int | None) -> None:
-        if n_jobs is not None and self._pool is not None:
-            self._n_jobs = self._pool.n_jobs = max(self._n_jobs, n_jobs)
-
-
-def _travelling_initializer(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> Initializer | None:
-    """The initializer with its arguments as a pickle; or as two, the arguments as they are.
-
-    multiprocessing's own queues, locks and shared values can only be pickled by it, while it starts a process.
-    """
-    if initializer is None:
-        return None
-    if not callable(initializer):
-        raise TypeError(f"initializer is a {type(initializer).__name__}, not a callable; pass a function, or None")
-    try:
-        return _payload.dumps((initializer, initargs))
-    except RuntimeError:  # "... should only be shared between processes through inheritance"
-        return _payload.dumps(initializer), initargs
-    except Exception as exc:  # pickling is user code, and may raise anything
-        raise _payload.unpicklable("function", (initializer, initargs), exc, where="the initializer") from exc
-
-
-def _checked_start_method(start_method: str | None) -> str:
-    if start_method is None:
-        return default_start_method()
-    known = multiprocessing.get_all_start_methods()
-    if start_method not in known:
-        raise ValueError(f"start_method={start_method!r} is not known here; pass one of {', '.join(known)}, or None")
-    return start_method
+        if n_jobs is not None and self._home.pool is not None:
+            self._n_jobs = self._home.pool.n_jobs = max(self._n_jobs, n_jobs)
 
 
 # ── the executor that a loop's calls share ───────────────────────────────────────────────────────────────────────────
