@@ -201,7 +201,7 @@ class Job(Generic[R]):
             return await collect(engine, call)
         except asyncio.CancelledError:
             raise
-        except BaseException as exc:
+        except BaseException as exc:  # only noted, for the last event
             self._close(exc)
             raise
 

@@ -63,20 +63,25 @@ def slot_settings(
 
 
 def _travelling_initializer(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> Initializer | None:
-    """The initializer with its arguments as a pickle; or as two, the arguments as they are.
-
-    multiprocessing's own queues, locks and shared values can only be pickled by it, while it starts a process.
-    """
     if initializer is None:
         return None
     if not callable(initializer):
         raise TypeError(f"initializer is a {type(initializer).__name__}, not a callable; pass a function, or None")
     try:
+        return _pickled_together_or_not(initializer, initargs)
+    except Exception as exc:  # pickling is user code, and may raise anything
+        raise _payload.unpicklable("function", (initializer, initargs), exc, where="the initializer") from exc
+
+
+def _pickled_together_or_not(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> Initializer:
+    """The initializer with its arguments as a pickle; or as two, the arguments as they are.
+
+    multiprocessing's own queues, locks and shared values can only be pickled by it, while it starts a process.
+    """
+    try:
         return _payload.dumps((initializer, initargs))
     except RuntimeError:  # "... should only be shared between processes through inheritance"
         return _payload.dumps(initializer), initargs
-    except Exception as exc:  # pickling is user code, and may raise anything
-        raise _payload.unpicklable("function", (initializer, initargs), exc, where="the initializer") from exc
 
 
 def _checked_start_method(start_method: str | None) -> str:
