@@ -5,6 +5,8 @@ Shared by everything that calls: an `AsyncExecutor`, threads, and anybody's exec
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -13,9 +15,11 @@ from typing import Any, cast
 
 from . import _payload
 from ._arena import Arena, Arenas, stowed
+from ._bus import EventBus
 from ._call import Call, checked_number
 from ._chunking import MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES, ChunkSizer, CostMemory
 from ._configured_hooks import configured_hooks
+from ._narrator import Narrator
 from ._parts import give_way
 from ._payload import Bundle, PackedFunction
 from ._pickling import MAIN_MODULES
@@ -28,13 +32,16 @@ from ._traffic import RunOptions
 from ._wakeup import woken_by_signals
 from .backends import Pool
 from .hooks import HookManager
-from .report import Report
+from .report import Report, Tally
 
-__all__ = ("Engine", "collect", "configured_managers", "open_stream")
+__all__ = ("Engine", "collect", "configured_managers", "open_stream", "tell_cancelled")
 
 STREAM_CHUNKS = 16
 # Chunks per worker that a stream may have dispatched and not consumed when no `buffersize` is given: about half a
 # second of work, enough to hide a slow item in an ordered stream, little enough to stop soon after a `break`.
+
+FLUSH_SECONDS = 1.0
+# How long a call that is cancelled before it began waits for hooks that are behind: as one that is cancelled later.
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ def open_stream(
 
     async def drive() -> None:
         engine = await opened()
-        workers = engine.pool.capacity if call.n_jobs is None else min(call.n_jobs, engine.pool.capacity)
+        workers = _workers(engine, call)
         outlet.allow(STREAM_CHUNKS * workers)
         # Small enough that the window holds two chunks for each worker.
         most = None if buffersize is None else max(1, buffersize // (2 * workers))
@@ -85,7 +92,7 @@ def open_stream(
 async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) -> Report:
     home: Arena | None = None
     try:
-        function, home = await _packed(call.fn, engine.pool)
+        function, home = await _packed_or_cancelled(engine, call)
         if call.item_timeout is not None and not (engine.pool.kills or function.is_async):
             raise ValueError(
                 f"item_timeout={call.item_timeout}, but nobody can end an item that runs in a {engine.pool.name}; "
@@ -102,6 +109,25 @@ async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) ->
             await finish(in_thread(home.close))  # giving memory back takes 0.1 s a GiB
         if engine.close is not None:
             await engine.close()
+
+
+async def _packed_or_cancelled(engine: Engine, call: Call) -> tuple[PackedFunction, Arena | None]:
+    try:
+        return await _packed(call.fn, engine.pool)
+    except asyncio.CancelledError:
+        await finish(tell_cancelled(engine, call))
+        raise
+
+
+async def tell_cancelled(engine: Engine, call: Call) -> None:
+    """Tell the hooks of a call that is cancelled before its run could begin: POST_EXECUTE alone."""
+    execution_id, name = os.urandom(16).hex(), _payload.function_name(call.fn)
+    tally = Tally(n_jobs=_workers(engine, call), tolerant=call.return_exceptions)
+    bus = EventBus(_managers(engine, call), execution_id)
+    narrator = Narrator(bus, tally, execution_id=execution_id, function=name, executor=engine.pool.name)
+    report = Report.of(tally, function=name, execution_id=execution_id, status="cancelled", elapsed=0.0)
+    narrator.end(report, "cancelled", None)
+    await bus.aclose(bound=FLUSH_SECONDS)
 
 
 async def _packed(fn: Callable[..., Any], pool: Pool) -> tuple[PackedFunction, Arena | None]:
@@ -136,9 +162,8 @@ def _is_a_name(fn: Callable[..., Any]) -> bool:
 
 
 def _run(engine: Engine, call: Call, function: PackedFunction, sink: Sink, most: int | None) -> Run:
-    workers = engine.pool.capacity if call.n_jobs is None else min(call.n_jobs, engine.pool.capacity)
     sizer = ChunkSizer(
-        workers,
+        _workers(engine, call),
         chunksize=call.chunksize,
         most=most,
         costs=engine.costs.recall(function.cost_key),
@@ -153,7 +178,6 @@ def _run(engine: Engine, call: Call, function: PackedFunction, sink: Sink, most:
         engine.cancel_grace,
         engine.max_item_deaths,
     )
-    managers = tuple(dict.fromkeys((*engine.managers, *call.managers)))
     return Run(
         function,
         open_source(call.data),
@@ -161,5 +185,13 @@ def _run(engine: Engine, call: Call, function: PackedFunction, sink: Sink, most:
         sink=sink,
         sizer=sizer,
         options=options,
-        managers=managers,
+        managers=_managers(engine, call),
     )
+
+
+def _workers(engine: Engine, call: Call) -> int:
+    return engine.pool.capacity if call.n_jobs is None else min(call.n_jobs, engine.pool.capacity)
+
+
+def _managers(engine: Engine, call: Call) -> tuple[HookManager, ...]:
+    return tuple(dict.fromkeys((*engine.managers, *call.managers)))
