@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
-import os
-import threading
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
-from contextvars import copy_context
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, TypeVar, Unpack, overload
 
-from ._call import Call, CallOptions, Engine, Hooks, StreamOptions, collect, configured_managers, open_stream
+from . import _without_loop
+from ._call import Call, shows_options
 from ._chunking import CostMemory
+from ._engine import Engine, collect, configured_managers, open_stream
+from ._options import (
+    AnyOptions,
+    AsyncFunction,
+    Data,
+    Function,
+    ListOptions,
+    ReportOptions,
+    StreamOptions,
+    TolerantListOptions,
+    TolerantReportOptions,
+)
 from ._results import ResultStream
 from ._system import usable_cpus
 from .backends import ForeignPool, open_threads
-from .errors import ExecutorClosedError
 from .executor import AsyncExecutor, shared_executor
-from .policies import RetryPolicy
 from .report import Report
 
 __all__ = ("execute", "execute_async", "stream_async")
@@ -25,88 +33,41 @@ __all__ = ("execute", "execute_async", "stream_async")
 R = TypeVar("R")
 T = TypeVar("T")
 AnyExecutor = AsyncExecutor | concurrent.futures.Executor | Literal["thread"] | None
-Data = Iterable[T] | AsyncIterable[T]
-
-
-class AnywhereOptions(CallOptions, total=False):
-    """The options of a call that is not made on an executor."""
-
-    executor: AnyExecutor
 
 
 @overload
 async def execute_async(
-    fn: Callable[[T], Coroutine[Any, Any, R]],
-    data: Data[T],
-    /,
-    *,
-    return_exceptions: Literal[False] = ...,
-    return_report: Literal[False] = ...,
-    **options: Unpack[AnywhereOptions],
+    fn: AsyncFunction[T, R], data: Data[T], /, *, executor: AnyExecutor = ..., **options: Unpack[ListOptions]
 ) -> list[R]: ...
 @overload
 async def execute_async(
-    fn: Callable[[T], R],
-    data: Data[T],
-    /,
-    *,
-    return_exceptions: Literal[False] = ...,
-    return_report: Literal[False] = ...,
-    **options: Unpack[AnywhereOptions],
+    fn: Function[T, R], data: Data[T], /, *, executor: AnyExecutor = ..., **options: Unpack[ListOptions]
 ) -> list[R]: ...
 @overload
 async def execute_async(
-    fn: Callable[[T], Coroutine[Any, Any, R]],
-    data: Data[T],
-    /,
-    *,
-    return_exceptions: Literal[False] = ...,
-    return_report: Literal[True],
-    **options: Unpack[AnywhereOptions],
+    fn: AsyncFunction[T, R], data: Data[T], /, *, executor: AnyExecutor = ..., **options: Unpack[ReportOptions]
 ) -> tuple[list[R], Report]: ...
 @overload
 async def execute_async(
-    fn: Callable[[T], R],
-    data: Data[T],
-    /,
-    *,
-    return_exceptions: Literal[False] = ...,
-    return_report: Literal[True],
-    **options: Unpack[AnywhereOptions],
+    fn: Function[T, R], data: Data[T], /, *, executor: AnyExecutor = ..., **options: Unpack[ReportOptions]
 ) -> tuple[list[R], Report]: ...
 @overload
 async def execute_async(
-    fn: Callable[[T], Any],
-    data: Data[T],
-    /,
-    *,
-    return_exceptions: bool,
-    return_report: Literal[False] = ...,
-    **options: Unpack[AnywhereOptions],
+    fn: Function[T, Any], data: Data[T], /, *, executor: AnyExecutor = ..., **options: Unpack[TolerantListOptions]
 ) -> list[Any]: ...
 @overload
 async def execute_async(
-    fn: Callable[[T], Any],
-    data: Data[T],
-    /,
-    *,
-    return_exceptions: bool,
-    return_report: Literal[True],
-    **options: Unpack[AnywhereOptions],
+    fn: Function[T, Any], data: Data[T], /, *, executor: AnyExecutor = ..., **options: Unpack[TolerantReportOptions]
 ) -> tuple[list[Any], Report]: ...
+@shows_options
 async def execute_async(
     fn: Callable[..., Any],
     data: Data[Any],
     /,
     *,
-    hooks: Hooks = None,
-    n_jobs: int | None = None,
-    chunksize: int | None = None,
     executor: AnyExecutor = None,
-    retry: RetryPolicy | int | None = None,
-    item_timeout: float | None = None,
-    return_exceptions: bool = False,
     return_report: bool = False,
+    **options: Unpack[AnyOptions],
 ) -> list[Any] | tuple[list[Any], Report]:
     """Run `fn` over `data` in worker processes, beside the event loop: `[fn(item) for item in data]`, awaited.
 
@@ -138,47 +99,27 @@ async def execute_async(
         for bad arguments, before any worker starts. A time limit for all of it is `asyncio.timeout()`: cancelling the
         call stops its work.
     """
-    call = Call.checked(
-        fn,
-        data,
-        hooks=hooks,
-        n_jobs=n_jobs,
-        chunksize=chunksize,
-        retry=retry,
-        item_timeout=item_timeout,
-        return_exceptions=return_exceptions,
-    )
-    values, report = await collect(await _engine(_checked_executor(executor), n_jobs), call)
-    return (values, report) if return_report else values
+    return await _executed(Call.checked(fn, data, **options), _checked_executor(executor), return_report=return_report)
 
 
 @overload
 def stream_async(
-    fn: Callable[[T], Coroutine[Any, Any, R]],
-    data: Data[T],
-    /,
-    *,
-    executor: AnyExecutor = ...,
-    **options: Unpack[StreamOptions],
+    fn: AsyncFunction[T, R], data: Data[T], /, *, executor: AnyExecutor = ..., **options: Unpack[StreamOptions]
 ) -> ResultStream[R]: ...
 @overload
 def stream_async(
-    fn: Callable[[T], R], data: Data[T], /, *, executor: AnyExecutor = ..., **options: Unpack[StreamOptions]
+    fn: Function[T, R], data: Data[T], /, *, executor: AnyExecutor = ..., **options: Unpack[StreamOptions]
 ) -> ResultStream[R]: ...
+@shows_options
 def stream_async(
     fn: Callable[..., Any],
     data: Data[Any],
     /,
     *,
+    executor: AnyExecutor = None,
     ordered: bool = True,
     buffersize: int | None = None,
-    hooks: Hooks = None,
-    n_jobs: int | None = None,
-    chunksize: int | None = None,
-    executor: AnyExecutor = None,
-    retry: RetryPolicy | int | None = None,
-    item_timeout: float | None = None,
-    return_exceptions: bool = False,
+    **options: Unpack[AnyOptions],
 ) -> ResultStream[Any]:
     """Run `fn` over `data` and give each result while the rest is still running.
 
@@ -194,122 +135,64 @@ def stream_async(
         A `ResultStream`; nothing runs before it is used. A failure is raised where the failed item's result would
         have come; in an ordered stream all results before it come first.
     """
-    call = Call.checked(
-        fn,
-        data,
-        hooks=hooks,
-        n_jobs=n_jobs,
-        chunksize=chunksize,
-        retry=retry,
-        item_timeout=item_timeout,
-        return_exceptions=return_exceptions,
-    )
+    call = Call.checked(fn, data, **options)
     where = _checked_executor(executor)
-    return open_stream(lambda: _engine(where, n_jobs), call, ordered=ordered, buffersize=buffersize)
+    return open_stream(lambda: _engine(where, call.n_jobs), call, ordered=ordered, buffersize=buffersize)
 
 
 @overload
 def execute(
-    fn: Callable[[T], Coroutine[Any, Any, R]],
-    data: Data[T],
-    /,
-    *,
-    return_exceptions: Literal[False] = ...,
-    return_report: Literal[False] = ...,
-    **options: Unpack[AnywhereOptions],
+    fn: AsyncFunction[T, R], data: Data[T], /, *, executor: AnyExecutor = ..., **options: Unpack[ListOptions]
 ) -> list[R]: ...
 @overload
 def execute(
-    fn: Callable[[T], R],
-    data: Data[T],
-    /,
-    *,
-    return_exceptions: Literal[False] = ...,
-    return_report: Literal[False] = ...,
-    **options: Unpack[AnywhereOptions],
+    fn: Function[T, R], data: Data[T], /, *, executor: AnyExecutor = ..., **options: Unpack[ListOptions]
 ) -> list[R]: ...
 @overload
 def execute(
-    fn: Callable[[T], Coroutine[Any, Any, R]],
-    data: Data[T],
-    /,
-    *,
-    return_exceptions: Literal[False] = ...,
-    return_report: Literal[True],
-    **options: Unpack[AnywhereOptions],
+    fn: AsyncFunction[T, R], data: Data[T], /, *, executor: AnyExecutor = ..., **options: Unpack[ReportOptions]
 ) -> tuple[list[R], Report]: ...
 @overload
 def execute(
-    fn: Callable[[T], R],
-    data: Data[T],
-    /,
-    *,
-    return_exceptions: Literal[False] = ...,
-    return_report: Literal[True],
-    **options: Unpack[AnywhereOptions],
+    fn: Function[T, R], data: Data[T], /, *, executor: AnyExecutor = ..., **options: Unpack[ReportOptions]
 ) -> tuple[list[R], Report]: ...
 @overload
 def execute(
-    fn: Callable[[T], Any],
-    data: Data[T],
-    /,
-    *,
-    return_exceptions: bool,
-    return_report: Literal[False] = ...,
-    **options: Unpack[AnywhereOptions],
+    fn: Function[T, Any], data: Data[T], /, *, executor: AnyExecutor = ..., **options: Unpack[TolerantListOptions]
 ) -> list[Any]: ...
 @overload
 def execute(
-    fn: Callable[[T], Any],
-    data: Data[T],
-    /,
-    *,
-    return_exceptions: bool,
-    return_report: Literal[True],
-    **options: Unpack[AnywhereOptions],
+    fn: Function[T, Any], data: Data[T], /, *, executor: AnyExecutor = ..., **options: Unpack[TolerantReportOptions]
 ) -> tuple[list[Any], Report]: ...
+@shows_options
 def execute(
     fn: Callable[..., Any],
     data: Data[Any],
     /,
     *,
-    hooks: Hooks = None,
-    n_jobs: int | None = None,
-    chunksize: int | None = None,
     executor: AnyExecutor = None,
-    retry: RetryPolicy | int | None = None,
-    item_timeout: float | None = None,
-    return_exceptions: bool = False,
     return_report: bool = False,
-) -> Any:
+    **options: Unpack[AnyOptions],
+) -> list[Any] | tuple[list[Any], Report]:
     """`execute_async` for code without an event loop: blocks until the results are there.
 
     Arguments, results and errors are those of `execute_async`. Inside a running loop's thread (a notebook cell) it runs
     on a loop in another thread meanwhile, and blocks the running one. An `AsyncExecutor` is used on its own loop, which
     must be running in another thread.
     """
-
-    def called() -> Coroutine[Any, Any, Any]:
-        options: AnywhereOptions = {
-            "hooks": hooks,
-            "n_jobs": n_jobs,
-            "chunksize": chunksize,
-            "executor": executor,
-            "retry": retry,
-            "item_timeout": item_timeout,
-        }
-        if return_report:
-            return execute_async(fn, data, return_exceptions=return_exceptions, return_report=True, **options)
-        return execute_async(fn, data, return_exceptions=return_exceptions, **options)
-
-    if isinstance(executor, AsyncExecutor):
-        return _on_loop_of(executor, called)
-    if _running_loop() is None:
-        return _in_new_loop(called)
-    return _in_another_thread(called)
+    call, where = Call.checked(fn, data, **options), _checked_executor(executor)
+    run = partial(_executed, call, where, return_report=return_report)
+    if isinstance(where, AsyncExecutor):
+        return _without_loop.on_running(where.loop, run)
+    return _without_loop.anywhere(run)
 
 
 # ── where a call runs ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _executed(call: Call, executor: AnyExecutor, *, return_report: bool) -> list[Any] | tuple[list[Any], Report]:
+    values, report = await collect(await _engine(executor, call.n_jobs), call)
+    return (values, report) if return_report else values
 
 
 def _checked_executor(executor: AnyExecutor) -> AnyExecutor:
@@ -332,88 +215,3 @@ async def _engine(executor: AnyExecutor, n_jobs: int | None) -> Engine:
         return Engine(pool, CostMemory(), managers)
     pool = open_threads(width)
     return Engine(pool, CostMemory(), managers, close=pool.aclose)
-
-
-# ── running without a loop ───────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def _in_new_loop(called: Callable[[], Coroutine[Any, Any, R]]) -> R:
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(called())
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's; None for asyncio's own where there is no uvloop, or where libuv would abort the process.
-
-    It does when its own descriptors fall on the numbers of standard streams that are closed.
-    """
-    try:
-        import uvloop
-
-        for stream in range(3):
-            os.fstat(stream)
-    except (ImportError, OSError):
-        return None
-    return uvloop.new_event_loop
-
-
-def _in_another_thread(called: Callable[[], Coroutine[Any, Any, R]]) -> R:
-    """Run in a new loop in a new thread, and wait; Ctrl-C here cancels the call there."""
-    outcome: concurrent.futures.Future[R] = concurrent.futures.Future()
-    stop = _Stoppable(called)
-    context = copy_context()
-
-    def work() -> None:
-        try:
-            outcome.set_result(context.run(_in_new_loop, stop.run))
-        except BaseException as exc:  # noqa: BLE001 - it goes to the thread that waits, which raises it
-            outcome.set_exception(exc)
-
-    thread = threading.Thread(target=work, name="amorsize-execute", daemon=True)
-    thread.start()
-    try:
-        return outcome.result()
-    except KeyboardInterrupt:
-        stop.cancel()
-        raise
-    finally:
-        thread.join()
-
-
-class _Stoppable:
-    """A coroutine that another thread can cancel."""
-
-    def __init__(self, called: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        self._called = called
-        self._task: asyncio.Task[Any] | None = None
-
-    async def run(self) -> Any:
-        self._task = asyncio.current_task()
-        return await self._called()
-
-    def cancel(self) -> None:
-        if self._task is not None:
-            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
-
-
-def _on_loop_of(executor: AsyncExecutor, called: Callable[[], Coroutine[Any, Any, R]]) -> R:
-    loop = executor.loop
-    if loop is None or not loop.is_running():
-        raise ExecutorClosedError("the executor's event loop is not running; start it there, or leave out executor=")
-    if loop is _running_loop():
-        raise ExecutorClosedError(
-            "execute() would block the loop that its executor runs on; await execute_async() instead"
-        )
-    outcome = asyncio.run_coroutine_threadsafe(called(), loop)
-    try:
-        return outcome.result()
-    except KeyboardInterrupt:
-        outcome.cancel()
-        raise

@@ -1,90 +1,23 @@
-"""A call as the user wrote it: checked, before any worker starts, and then made into a run on some pool.
+"""A call as the user wrote it, checked before any worker starts: the one record that is passed on inside; pure.
 
-Shared by everything that calls: an `AsyncExecutor`, threads, and anybody's executor.
+A new option is written down in `_options.CallOptions`, here, and where it is used.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
-from contextvars import copy_context
-from dataclasses import dataclass, replace
-from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any, TypedDict, cast
+from collections.abc import AsyncIterable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Never, TypeVar
 
-from . import _payload
-from ._arena import Arena, Arenas, stowed
-from ._chunking import MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES, ChunkSizer, CostMemory
-from ._configured_hooks import configured_hooks
-from ._parcel import Bundle
-from ._parts import give_way
-from ._payload import PackedFunction
-from ._pickling import MAIN_MODULES
-from ._results import Collector, Outlet, ResultStream, Sink
-from ._run import Run
-from ._shielding import finish
-from ._source import open_source
-from ._threads import in_thread
-from ._traffic import RunOptions
-from ._wakeup import woken_by_signals
-from .backends import Pool
+from ._options import AnyOptions, Data, Hooks
 from .hooks import HookManager
 from .policies import RetryPolicy
-from .report import Report
 
-__all__ = (
-    "Call",
-    "CallOptions",
-    "Engine",
-    "Hooks",
-    "StreamOptions",
-    "checked_managers",
-    "checked_number",
-    "collect",
-    "configured_managers",
-    "open_stream",
-)
+__all__ = ("Call", "checked_managers", "checked_number", "shows_options")
 
-Hooks = HookManager | Sequence[HookManager] | None
-Data = Iterable[Any] | AsyncIterable[Any]
-
-
-class CallOptions(TypedDict, total=False):
-    """The options of every call, for the overloads of those who take them; see `execute_async`."""
-
-    hooks: Hooks
-    n_jobs: int | None
-    chunksize: int | None
-    retry: RetryPolicy | int | None
-    item_timeout: float | None
-
-
-class StreamOptions(CallOptions, total=False):
-    """The options of every stream; see `stream_async`."""
-
-    ordered: bool
-    buffersize: int | None
-    return_exceptions: bool
-
-
-STREAM_CHUNKS = 16
-# Chunks per worker that a stream may have dispatched and not consumed when no `buffersize` is given: about half a
-# second of work, enough to hide a slow item in an ordered stream, little enough to stop soon after a `break`.
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """Where calls run: a pool, the hooks that get every run of it, what it knows of costs, how it cancels and gives up.
-
-    close: ends a pool that was opened for one call, None if the pool outlives it.
-    """
-
-    pool: Pool
-    costs: CostMemory
-    managers: tuple[HookManager, ...] = ()
-    cancel_grace: float = 0.1
-    max_item_deaths: int = 2
-    close: Callable[[], Awaitable[None]] | None = None
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +25,7 @@ class Call:
     """A function, its input and the options, all checked; see `execute_async` for their meaning."""
 
     fn: Callable[..., Any]
-    data: Data
+    data: Data[Any]
     managers: tuple[HookManager, ...]
     n_jobs: int | None
     chunksize: int | None
@@ -104,7 +37,7 @@ class Call:
     def checked(
         cls,
         fn: Callable[..., Any],
-        data: Data,
+        data: Data[Any],
         *,
         hooks: Hooks = None,
         n_jobs: int | None = None,
@@ -112,8 +45,12 @@ class Call:
         retry: RetryPolicy | int | None = None,
         item_timeout: float | None = None,
         return_exceptions: bool = False,
+        **unknown: Never,
     ) -> Call:
         """Check everything that can be wrong with a call; raises TypeError or ValueError."""
+        for name in unknown:
+            known = ", ".join(AnyOptions.__annotations__)
+            raise TypeError(f"unexpected keyword argument {name!r}; the options of every call are {known}")
         if not callable(fn):
             raise TypeError(f"fn is a {type(fn).__name__}, not a callable; pass the function first, then the data")
         if not isinstance(data, Iterable | AsyncIterable) and not hasattr(data, "__getitem__"):
@@ -150,114 +87,14 @@ def checked_managers(hooks: Hooks) -> tuple[HookManager, ...]:
     return tuple(dict.fromkeys(managers))
 
 
-async def configured_managers() -> tuple[HookManager, ...]:
-    """The hooks that the environment or pyproject.toml name, read in a thread; see `configured_hooks`."""
-    return tuple(await in_thread(configured_hooks))
+def shows_options(function: F) -> F:
+    """Show the options of a call one by one in the signature of a function that takes them as `**options`.
 
-
-async def collect(engine: Engine, call: Call) -> tuple[list[Any], Report]:
-    """Run a call to its end; gives all values in input order, and the report."""
-    collector = Collector()
-    report = await _drive(engine, call, collector, most=None)
-    return collector.values, report
-
-
-def open_stream(
-    opened: Callable[[], Awaitable[Engine]], call: Call, *, ordered: bool, buffersize: int | None
-) -> ResultStream[Any]:
-    """A stream of a call's values; `opened` gives the engine, when the stream is first used."""
-    checked_number("buffersize", buffersize)
-    outlet = Outlet(ordered=ordered, buffersize=buffersize, chunks=STREAM_CHUNKS)
-
-    async def drive() -> None:
-        engine = await opened()
-        workers = engine.pool.capacity if call.n_jobs is None else min(call.n_jobs, engine.pool.capacity)
-        outlet.allow(STREAM_CHUNKS * workers)
-        # Small enough that the window holds two chunks for each worker.
-        most = None if buffersize is None else max(1, buffersize // (2 * workers))
-        await _drive(engine, call, outlet, most=most)
-
-    return ResultStream(outlet, drive, copy_context())
-
-
-async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) -> Report:
-    home: Arena | None = None
-    try:
-        function, home = await _packed(call.fn, engine.pool)
-        if call.item_timeout is not None and not (engine.pool.kills or function.is_async):
-            raise ValueError(
-                f"item_timeout={call.item_timeout}, but nobody can end an item that runs in a {engine.pool.name}; "
-                "use workers of ours (executor=None or an AsyncExecutor), or a coroutine function"
-            )
-        run = _run(engine, call, function, sink, most)
-        try:
-            with woken_by_signals():
-                return await run.drive()
-        finally:
-            engine.costs.remember(function.cost_key, run.sizer.costs)
-    finally:
-        if home is not None:
-            await finish(in_thread(home.close))  # giving memory back takes 0.1 s a GiB
-        if engine.close is not None:
-            await engine.close()
-
-
-async def _packed(fn: Callable[..., Any], pool: Pool) -> tuple[PackedFunction, Arena | None]:
-    """Pickle the function: on the loop if that is a name to look up, in a thread if it may hold anything.
-
-    What is large in it lies in an arena of its own then, which is to be closed when nobody needs it any more.
+    What `help`, notebooks and frameworks read there is complete then, and comes from `Call.checked`.
     """
-    if not pool.pickles or _is_a_name(fn):
-        return _payload.pack_function(fn, pickled=pool.pickles), None
-    return await in_thread(lambda: _packed_beside(fn, pool.arenas))
-
-
-def _packed_beside(fn: Callable[..., Any], arenas: Arenas | None) -> tuple[PackedFunction, Arena | None]:
-    function = _payload.pack_function(fn, out_of_band=arenas is not None and not arenas.refused, watch=give_way)
-    arena: Arena | None = None
-    if arenas is None or isinstance(function.pickled, bytes):
-        return function, arena
-    try:
-        arena = Arena()
-        bundle = stowed(function.pickled, arena.write)
-    except OSError as exc:
-        arenas.refuse(str(exc))
-        return _payload.pack_function(fn, watch=give_way), None
-    return replace(function, pickled=cast(Bundle, bundle), home=arena.address), arena
-
-
-def _is_a_name(fn: Callable[..., Any]) -> bool:
-    """Whether pickling `fn` writes its name and nothing else; a method of a built-in object takes that along."""
-    if not isinstance(fn, FunctionType | BuiltinFunctionType | type) or "<" in fn.__qualname__:
-        return False
-    return fn.__module__ not in MAIN_MODULES and isinstance(getattr(fn, "__self__", None), ModuleType | None)
-
-
-def _run(engine: Engine, call: Call, function: PackedFunction, sink: Sink, most: int | None) -> Run:
-    workers = engine.pool.capacity if call.n_jobs is None else min(call.n_jobs, engine.pool.capacity)
-    sizer = ChunkSizer(
-        workers,
-        chunksize=call.chunksize,
-        most=most,
-        costs=engine.costs.recall(function.cost_key),
-        is_async=function.is_async,
-        max_bytes=MAX_CHUNK_BYTES_IN_PIPES if engine.pool.arenas is None else MAX_CHUNK_BYTES,
-    )
-    options = RunOptions(
-        call.n_jobs,
-        call.return_exceptions,
-        call.retry,
-        call.item_timeout,
-        engine.cancel_grace,
-        engine.max_item_deaths,
-    )
-    managers = tuple(dict.fromkeys((*engine.managers, *call.managers)))
-    return Run(
-        function,
-        open_source(call.data),
-        pool=engine.pool,
-        sink=sink,
-        sizer=sizer,
-        options=options,
-        managers=managers,
-    )
+    own = inspect.signature(function)
+    given = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    options = inspect.signature(Call.checked).parameters.values()
+    shown = [each for each in options if each.kind is inspect.Parameter.KEYWORD_ONLY]
+    function.__signature__ = own.replace(parameters=[*given, *shown])  # type: ignore[attr-defined]
+    return function

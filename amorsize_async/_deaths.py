@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 
 from .errors import WorkerCrashedError
 
-__all__ = ("Casualties", "Death", "crash_error")
+__all__ = ("Casualties", "Death", "crash_error", "want_of_memory")
 
 DEATHS_IN_A_ROW = 40
 # Workers that may die one after the other without one result between them, beside two for each worker: then it is not
 # single items that kill. Bad items come in clusters, and each may cost two.
+
+OOM_EXITCODE = -9
+# The kernel's out-of-memory killer sends SIGKILL, which Windows, where this module is imported too, has no name for.
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,19 @@ def _signal_or_code(exitcode: int) -> str:
         return f"signal {signal.Signals(-exitcode).name}"
     except ValueError:
         return f"signal {-exitcode}"
+
+
+def want_of_memory(exitcode: int | None, *, oom_kills: int, held: int, limit: int | None) -> str:
+    """Why it seems that the kernel killed a worker to get its memory; "" if it does not.
+
+    oom_kills: processes that the kernel killed for that since the worker was started. held: bytes that it had before, 0
+    if unknown. limit: bytes that all may have, None without one.
+    """
+    if exitcode != OOM_EXITCODE or oom_kills <= 0:
+        return ""
+    before = f", it held {held >> 20} MiB before" if held else ""
+    within = "" if limit is None else f" with a limit of {limit >> 20} MiB"
+    return f"out of memory: the oom_kill counter of the cgroup{within} rose by {oom_kills}{before}"
 
 
 def crash_error(pid: int | None, index: int | None, death: Death, when: str) -> WorkerCrashedError:

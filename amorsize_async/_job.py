@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, Self, TypeVar
 
-from ._call import Call, Engine, collect
+from ._call import Call
+from ._engine import Engine, collect, tell_cancelled
 from ._history import History
 from ._report_html import progress_html
 from ._texts import message_of, traceback_of
@@ -56,7 +57,8 @@ class Job(Generic[R]):
     ended. An error that nobody asks for, by `await`, by `error` or by reading the events to the end, is logged by
     asyncio when the job is forgotten, as that of a task is.
 
-    id: names the job, and cannot be guessed.
+    id: names the job, and cannot be guessed. It is a key, and so not the `execution_id` by which the events and the
+    report call its run, and which hooks may log or show.
     """
 
     def __init__(self, engine: Engine, call: Call, ended: Callable[[Job[R]], None]) -> None:
@@ -66,7 +68,7 @@ class Job(Generic[R]):
         self._failed = 0
         self._began = time.monotonic()
         self._took: float | None = None
-        self._stopping = False
+        self._begun = self._stopping = False
         self._readers: set[asyncio.Future[None]] = set()
         hooks = HookManager()
         hooks.register(HookEvent, self._note, mode="inline")
@@ -114,7 +116,7 @@ class Job(Generic[R]):
 
     @property
     def report(self) -> Report | None:
-        """What happened, measured; None before the end, and of a job that ended before it began."""
+        """What happened, measured; None before the end, and of a job that was refused before it began."""
         newest = self._history.newest
         return newest.metadata.get("report") if newest is not None and self._history.ended else None
 
@@ -141,8 +143,10 @@ class Job(Generic[R]):
         """
         if self._stopping or self._history.ended or self._task.done():
             return False
-        self._stopping = self._task.cancel()
-        return self._stopping
+        self._stopping = True
+        if self._begun:  # else it finds out at its first turn: a task that never has one could not tell the hooks
+            self._task.cancel()
+        return True
 
     async def _results(self) -> list[R]:
         await self.wait()
@@ -196,11 +200,15 @@ class Job(Generic[R]):
         return last
 
     async def _run(self, engine: Engine, call: Call) -> tuple[list[Any], Report]:
+        self._begun = True
         try:
+            if self._stopping:
+                await tell_cancelled(engine, call)
+                raise asyncio.CancelledError
             return await collect(engine, call)
         except asyncio.CancelledError:
             raise
-        except BaseException as exc:
+        except BaseException as exc:  # only noted, for the last event
             self._close(exc)
             raise
 

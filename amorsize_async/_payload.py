@@ -215,7 +215,9 @@ def pack_function(
     if pickled:
         try:
             data = Packing(out_of_band=out_of_band, watch=watch).packed(fn)[0]
-        except Exception as exc:
+        except TooLarge:
+            raise
+        except BaseException as exc:  # as in pack_items: a SystemExit would end the loop of whoever waits
             raise unpicklable("function", fn, exc) from exc
     key = _digest(data)
     digest = os.urandom(DIGEST_BYTES) if isinstance(data, Bundle) and data.buffers else key

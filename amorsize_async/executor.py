@@ -7,40 +7,39 @@ results = await executor.execute(fn, data)
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import os
 import time
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
-from weakref import finalize
 
 from . import _payload
 from ._admission import Admission, Ticket
-from ._call import (
-    Call,
-    CallOptions,
-    Engine,
-    Hooks,
-    StreamOptions,
-    checked_managers,
-    checked_number,
-    collect,
-    configured_managers,
-    open_stream,
-)
+from ._call import Call, checked_managers, checked_number, shows_options
 from ._chunking import CostMemory
+from ._engine import Engine, collect, configured_managers, open_stream
+from ._home import Home
 from ._job import Job, wait_all
-from ._loop_end import close, close_with_the_loop, forgotten, shared_on
+from ._loop_end import close, shared_on
+from ._options import (
+    AnyOptions,
+    AsyncFunction,
+    Data,
+    Function,
+    Hooks,
+    ListOptions,
+    ReportOptions,
+    StreamOptions,
+    StrictOptions,
+    TolerantListOptions,
+    TolerantOptions,
+    TolerantReportOptions,
+)
 from ._payload import Applied, AppliedAsync
 from ._results import ResultStream
-from ._system import default_start_method, usable_cpus
-from ._worker import state
-from ._worker_start import Initializer, Setup
-from .backends import LocalPool, SlotSettings
-from .errors import ExecutorClosedError, WorkerStartError
-from .policies import RetryPolicy
+from ._setup import cpus_here, refuse_too_deep, slot_settings
+from .backends import LocalPool
+from .errors import ExecutorClosedError
 from .report import Report
 
 __all__ = ("AsyncExecutor", "ExecutorStatistics", "shared_executor")
@@ -48,11 +47,6 @@ __all__ = ("AsyncExecutor", "ExecutorStatistics", "shared_executor")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-Data = Iterable[T] | AsyncIterable[T]
-
-
-DEEPEST = 5
-# How deep workers may have workers of their own: one that calls itself without end would fill the machine with them.
 
 _NOT_GIVEN: Any = ...
 # Neither a callable nor iterable, so a call that lacks one of the two is refused as any wrong one is.
@@ -120,26 +114,18 @@ class AsyncExecutor:
         max_pending: int | None = None,
     ) -> None:
         checked_number("n_jobs", n_jobs)
-        checked_number("inner_threads", inner_threads)
-        checked_number("max_items_per_worker", max_items_per_worker)
-        checked_number("max_worker_rss", max_worker_rss)
         checked_number("max_item_deaths", max_item_deaths)
         checked_number("max_pending", max_pending)
         checked_number("cancel_grace", cancel_grace, 0, whole=False)
-        checked_number("start_timeout", start_timeout, 0, whole=False)
-        cpus = state.n_jobs or usable_cpus()
-        self._n_jobs = cpus if n_jobs is None else n_jobs
         self._managers = checked_managers(hooks)
-        setup = Setup(
-            _travelling_initializer(initializer, tuple(initargs)),
-            inner_threads,
-            n_jobs=max(1, cpus // self._n_jobs),
-            depth=state.depth + 1,
-        )
-        self._settings = SlotSettings(
-            _checked_start_method(start_method),
-            setup,
-            start_timeout,
+        self._n_jobs = cpus_here() if n_jobs is None else n_jobs
+        self._settings = slot_settings(
+            self._n_jobs,
+            start_method=start_method,
+            initializer=initializer,
+            initargs=tuple(initargs),
+            inner_threads=inner_threads,
+            start_timeout=start_timeout,
             max_items=max_items_per_worker,
             max_rss=max_worker_rss,
         )
@@ -149,43 +135,25 @@ class AsyncExecutor:
         self._admission = Admission(max_pending)
         self._jobs: dict[str, Job[Any]] = {}
         self._closing = False
-        self._pool: LocalPool | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = 0
+        self._home = Home()
 
     def __repr__(self) -> str:
-        return f"<AsyncExecutor n_jobs={self._n_jobs} {'not started' if self._pool is None else repr(self._pool)}>"
+        pool = self._home.pool
+        return f"<AsyncExecutor n_jobs={self._n_jobs} {'not started' if pool is None else repr(pool)}>"
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @overload
     def start(self, /) -> Coroutine[Any, Any, Self]: ...
     @overload
-    def start(
-        self,
-        fn: Callable[[T], Coroutine[Any, Any, R]],
-        data: Data[T],
-        /,
-        *,
-        return_exceptions: Literal[False] = ...,
-        **options: Unpack[CallOptions],
-    ) -> Job[R]: ...
+    def start(self, fn: AsyncFunction[T, R], data: Data[T], /, **options: Unpack[StrictOptions]) -> Job[R]: ...
     @overload
-    def start(
-        self,
-        fn: Callable[[T], R],
-        data: Data[T],
-        /,
-        *,
-        return_exceptions: Literal[False] = ...,
-        **options: Unpack[CallOptions],
-    ) -> Job[R]: ...
+    def start(self, fn: Function[T, R], data: Data[T], /, **options: Unpack[StrictOptions]) -> Job[R]: ...
     @overload
+    def start(self, fn: Function[T, Any], data: Data[T], /, **options: Unpack[TolerantOptions]) -> Job[Any]: ...
+    @shows_options
     def start(
-        self, fn: Callable[[T], Any], data: Data[T], /, *, return_exceptions: bool, **options: Unpack[CallOptions]
-    ) -> Job[Any]: ...
-    def start(
-        self, fn: Any = _NOT_GIVEN, data: Any = _NOT_GIVEN, /, **options: Any
+        self, fn: Any = _NOT_GIVEN, data: Any = _NOT_GIVEN, /, **options: Unpack[AnyOptions]
     ) -> Coroutine[Any, Any, Self] | Job[Any]:
         """Start a run that goes on by itself, or, without arguments, the workers: one word for what is begun here.
 
@@ -230,15 +198,15 @@ class AsyncExecutor:
 
         Calls and jobs that are left raise ExecutorClosedError. Safe to call again.
         """
-        if self._pool is None:
+        if self._home.pool is None:
             return
-        self._refuse_other_loop()
+        pool = self._home.pool_here()
         self._closing = True
         left = 0.0
         try:
             left = await self._jobs_ended(drain)
         finally:
-            await close(self._pool, left)
+            await close(pool, left)
         await wait_all(self.jobs)
 
     async def _jobs_ended(self, drain: float) -> float:
@@ -259,105 +227,47 @@ class AsyncExecutor:
     # ── calls ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @overload
-    async def execute(
-        self,
-        fn: Callable[[T], Coroutine[Any, Any, R]],
-        data: Data[T],
-        /,
-        *,
-        return_exceptions: Literal[False] = ...,
-        return_report: Literal[False] = ...,
-        **options: Unpack[CallOptions],
-    ) -> list[R]: ...
+    async def execute(self, fn: AsyncFunction[T, R], data: Data[T], /, **options: Unpack[ListOptions]) -> list[R]: ...
+    @overload
+    async def execute(self, fn: Function[T, R], data: Data[T], /, **options: Unpack[ListOptions]) -> list[R]: ...
     @overload
     async def execute(
-        self,
-        fn: Callable[[T], R],
-        data: Data[T],
-        /,
-        *,
-        return_exceptions: Literal[False] = ...,
-        return_report: Literal[False] = ...,
-        **options: Unpack[CallOptions],
-    ) -> list[R]: ...
-    @overload
-    async def execute(
-        self,
-        fn: Callable[[T], Coroutine[Any, Any, R]],
-        data: Data[T],
-        /,
-        *,
-        return_exceptions: Literal[False] = ...,
-        return_report: Literal[True],
-        **options: Unpack[CallOptions],
+        self, fn: AsyncFunction[T, R], data: Data[T], /, **options: Unpack[ReportOptions]
     ) -> tuple[list[R], Report]: ...
     @overload
     async def execute(
-        self,
-        fn: Callable[[T], R],
-        data: Data[T],
-        /,
-        *,
-        return_exceptions: Literal[False] = ...,
-        return_report: Literal[True],
-        **options: Unpack[CallOptions],
+        self, fn: Function[T, R], data: Data[T], /, **options: Unpack[ReportOptions]
     ) -> tuple[list[R], Report]: ...
     @overload
     async def execute(
-        self,
-        fn: Callable[[T], Any],
-        data: Data[T],
-        /,
-        *,
-        return_exceptions: bool,
-        return_report: Literal[False] = ...,
-        **options: Unpack[CallOptions],
+        self, fn: Function[T, Any], data: Data[T], /, **options: Unpack[TolerantListOptions]
     ) -> list[Any]: ...
     @overload
     async def execute(
-        self,
-        fn: Callable[[T], Any],
-        data: Data[T],
-        /,
-        *,
-        return_exceptions: bool,
-        return_report: Literal[True],
-        **options: Unpack[CallOptions],
+        self, fn: Function[T, Any], data: Data[T], /, **options: Unpack[TolerantReportOptions]
     ) -> tuple[list[Any], Report]: ...
+    @shows_options
     async def execute(
         self,
         fn: Callable[..., Any],
         data: Data[Any],
         /,
         *,
-        hooks: Hooks = None,
-        n_jobs: int | None = None,
-        chunksize: int | None = None,
-        retry: RetryPolicy | int | None = None,
-        item_timeout: float | None = None,
-        return_exceptions: bool = False,
         return_report: bool = False,
+        **options: Unpack[AnyOptions],
     ) -> list[Any] | tuple[list[Any], Report]:
         """Run `fn` over `data` in this executor's workers: as `execute_async`, `executor=` aside."""
-        call = Call.checked(
-            fn,
-            data,
-            hooks=hooks,
-            n_jobs=n_jobs,
-            chunksize=chunksize,
-            retry=retry,
-            item_timeout=item_timeout,
-            return_exceptions=return_exceptions,
-        )
+        call = Call.checked(fn, data, **options)
         values, report = await collect(self.engine(), call)
         return (values, report) if return_report else values
 
     @overload
     def stream(
-        self, fn: Callable[[T], Coroutine[Any, Any, R]], data: Data[T], /, **options: Unpack[StreamOptions]
+        self, fn: AsyncFunction[T, R], data: Data[T], /, **options: Unpack[StreamOptions]
     ) -> ResultStream[R]: ...
     @overload
-    def stream(self, fn: Callable[[T], R], data: Data[T], /, **options: Unpack[StreamOptions]) -> ResultStream[R]: ...
+    def stream(self, fn: Function[T, R], data: Data[T], /, **options: Unpack[StreamOptions]) -> ResultStream[R]: ...
+    @shows_options
     def stream(
         self,
         fn: Callable[..., Any],
@@ -366,24 +276,10 @@ class AsyncExecutor:
         *,
         ordered: bool = True,
         buffersize: int | None = None,
-        hooks: Hooks = None,
-        n_jobs: int | None = None,
-        chunksize: int | None = None,
-        retry: RetryPolicy | int | None = None,
-        item_timeout: float | None = None,
-        return_exceptions: bool = False,
+        **options: Unpack[AnyOptions],
     ) -> ResultStream[Any]:
         """Stream the results of `fn` over `data`: as `stream_async`, `executor=` aside."""
-        call = Call.checked(
-            fn,
-            data,
-            hooks=hooks,
-            n_jobs=n_jobs,
-            chunksize=chunksize,
-            retry=retry,
-            item_timeout=item_timeout,
-            return_exceptions=return_exceptions,
-        )
+        call = Call.checked(fn, data, **options)
 
         async def opened() -> Engine:
             return self.engine()
@@ -406,7 +302,7 @@ class AsyncExecutor:
 
     def statistics(self) -> ExecutorStatistics:
         """What the executor holds and does at this moment."""
-        pool = self._pool
+        pool = self._home.pool
         places = [] if pool is None else pool.places
         return ExecutorStatistics(
             n_jobs=self._n_jobs,
@@ -427,7 +323,7 @@ class AsyncExecutor:
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop it was started on, None before."""
-        return self._loop
+        return self._home.loop
 
     def engine(self) -> Engine:
         """What one call on this executor runs on, which counts from now on as one of `max_pending`.
@@ -438,77 +334,30 @@ class AsyncExecutor:
 
     def _enter(self) -> tuple[LocalPool, Ticket]:
         """Let one call in, if this executor may be used here and now."""
-        if self._pool is None:
-            raise ExecutorClosedError("the executor was not started; use `async with executor:` or await its start()")
-        self._refuse_other_loop()
+        pool = self._home.pool_here()
         if self._closing:
             raise ExecutorClosedError("the executor is closed; open a new one, or close it after its last call")
-        return self._pool, self._admission.enter()
+        return pool, self._admission.enter()
 
     def _engine(self, pool: LocalPool, ticket: Ticket) -> Engine:
         return Engine(pool, self._costs, self._managers, self._cancel_grace, self._max_item_deaths, close=ticket.aclose)
 
     async def _open(self) -> LocalPool:
         """Bind to the running loop; workers then start as they are needed."""
-        if state.depth >= DEEPEST:
-            raise WorkerStartError(
-                f"this is a worker of a worker, {state.depth} deep, and may have no workers of its own; does the "
-                "function call itself through execute? Use executor='thread' here, or flatten the calls"
-            )
-        configured = () if self._pool is not None else await configured_managers()
-        if self._pool is None:  # still: another call may have been first
+        refuse_too_deep()
+        configured = () if self._home.pool is not None else await configured_managers()
+        if self._home.pool is None:  # still: another call may have been first
             self._managers = (*configured, *self._managers)
-            self._loop, self._process = asyncio.get_running_loop(), os.getpid()
-            self._pool = LocalPool(self._n_jobs, self._settings)
-            await close_with_the_loop(self._loop, self._pool)
-            finalize(self, forgotten, self._loop, self._pool).atexit = False
-        self._refuse_other_loop()
-        return self._pool
-
-    def _refuse_other_loop(self) -> None:
-        if os.getpid() != self._process:
-            raise ExecutorClosedError(
-                "the executor belongs to the process that this one was forked from; make a new one here, on a new loop"
-            )
-        if asyncio.get_running_loop() is not self._loop:
-            raise ExecutorClosedError(
-                "the executor belongs to another event loop; make one for this loop, or use "
-                "asyncio.run_coroutine_threadsafe(executor.execute(...), executor.loop)"
-            )
+            await self._home.settle(self, LocalPool(self._n_jobs, self._settings))
+        return self._home.pool_here()
 
     def owns(self, pool: LocalPool) -> bool:
         """Whether these are its workers."""
-        return self._pool is pool
+        return self._home.pool is pool
 
     def _grow(self, n_jobs: int | None) -> None:
-        if n_jobs is not None and self._pool is not None:
-            self._n_jobs = self._pool.n_jobs = max(self._n_jobs, n_jobs)
-
-
-def _travelling_initializer(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> Initializer | None:
-    """The initializer with its arguments as a pickle; or as two, the arguments as they are.
-
-    multiprocessing's own queues, locks and shared values can only be pickled by it, while it starts a process.
-    """
-    if initializer is None:
-        return None
-    if not callable(initializer):
-        raise TypeError(f"initializer is a {type(initializer).__name__}, not a callable; pass a function, or None")
-    try:
-        return _payload.dumps((initializer, initargs))
-    except RuntimeError:  # "... should only be shared between processes through inheritance"
-        return _payload.dumps(initializer), initargs
-    except Exception as exc:  # pickling is user code, and may raise anything
-        raise _payload.unpicklable("function", (initializer, initargs), exc, where="the initializer") from exc
-
-
-def _checked_start_method(start_method: str | None) -> str:
-    if start_method is None:
-        return default_start_method()
-    known = multiprocessing.get_all_start_methods()
-    if start_method not in known:
-        raise ValueError(f"start_method={start_method!r} is not known here; pass one of {', '.join(known)}, or None")
-    return start_method
+        if n_jobs is not None and self._home.pool is not None:
+            self._n_jobs = self._home.pool.n_jobs = max(self._n_jobs, n_jobs)
 
 
 # ── the executor that a loop's calls share ───────────────────────────────────────────────────────────────────────────

@@ -7,31 +7,28 @@ it holds, and its neighbours keep their pids and their work.
 from __future__ import annotations
 
 import asyncio
-import errno
 import multiprocessing
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.machinery import ModuleSpec
 from multiprocessing.connection import Connection
-from multiprocessing.connection import wait as wait_for_sentinels
 from multiprocessing.context import BaseContext
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from .. import _failures, _system, _worker_start
+from .. import _system, _worker_start
 from .._chunk import CELL_WORDS, Cell, ChunkReply
-from .._deaths import Death
+from .._deaths import Death, want_of_memory
 from .._shielding import finish
 from .._threads import in_thread
 from ..errors import WorkerStartError
 from .pool import Place
+from .processes import Context, main_not_imported
+from .start_errors import initializer_error, start_error
 
 __all__ = ("Slot", "SlotSettings")
 
@@ -43,9 +40,6 @@ EXIT_WAIT = 2.0
 
 EXITCODE_WAIT = 1.0
 # Seconds to wait for the exit code of a process that another thread reaped; it takes microseconds.
-
-OOM_EXITCODE = -9
-# The kernel's out-of-memory killer sends SIGKILL, which Windows, where this module is imported too, has no name for.
 
 OUTPUT_BYTES = 1 << 16
 # What a dying worker can say at most: what a pipe holds, so that it never waits for somebody to read it.
@@ -66,67 +60,13 @@ class SlotSettings:
     max_rss: int | None = None
 
 
-class _Context:
-    """A multiprocessing context that remembers the process it made: the public way to a worker's pid and to `kill`."""
-
-    def __init__(self, start_method: str) -> None:
-        self._context = multiprocessing.get_context(start_method)
-        self.process: BaseProcess | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
-    def Process(self, *args: Any, **kwargs: Any) -> BaseProcess:  # noqa: N802 - the name of the original
-        process: BaseProcess = _one_at_a_time(getattr(self._context, "Process"))(*args, **kwargs)  # noqa: B009
-        self.process = process
-        return process
-
-
-_reaping = threading.Lock()
-
-
-def _one_at_a_time(base: Any) -> Any:
-    """The class of processes `base`, of which one at a time is started or reaped.
-
-    Starting a process polls all others (`multiprocessing.process._cleanup`), asking for an exit code polls, and of two
-    threads that poll the same dead child at once, one gets a wrong exit code: 255 from a fork server, None else.
-    """
-
-    class Process(base):  # type: ignore[misc]
-        def start(self) -> None:
-            self._starter = os.getpid()
-            with _reaping:
-                super().start()
-
-        def is_alive(self) -> bool:
-            with _reaping:
-                return bool(super().is_alive())
-
-        @property
-        def exitcode(self) -> int | None:
-            with _reaping:
-                return cast(int | None, super().exitcode)
-
-        def join(self, timeout: float | None = None) -> None:
-            if os.getpid() != self._starter:  # a fork of the application, at its exit: the worker is its parent's
-                return
-            wait_for_sentinels([self.sentinel], timeout)
-            with _reaping:
-                super().join(0 if timeout is not None else None)
-
-        def __reduce__(self) -> tuple[Any, ...]:
-            return object.__new__, (base,), self.__dict__  # in the child it is a plain process
-
-    return Process
-
-
 class Slot(Place):
     """One worker process and the one-worker executor around it; made anew after each death, never revived."""
 
     def __init__(self, settings: SlotSettings) -> None:
         super().__init__()
         self._settings = settings
-        self._context = _Context(settings.start_method)
+        self._context = Context(settings.start_method)
         self._pool: ProcessPoolExecutor | None = None
         self._mouth: Connection | None = None
         self._oom_kills = 0
@@ -158,10 +98,10 @@ class Slot(Place):
             ) from None
         except Exception as exc:  # whatever the system refuses: a process, a thread, a pipe, a semaphore
             await self.aclose()
-            raise _start_error(exc, self._death) from exc
+            raise start_error(exc, self._death, nowhere=_is_nowhere()) from exc
         if hello.failure is not None:
             await self.aclose()
-            raise _initializer_error(hello.failure)
+            raise initializer_error(hello.failure)
         self.pid: int | None = hello.pid
         self.executor: Executor | None = self._pool
 
@@ -174,7 +114,7 @@ class Slot(Place):
             try:
                 return self._submit_hello()
             except ChildProcessError:  # the fork server is our parent's: we were forked from an application that has it
-                self._context = _Context("spawn")
+                self._context = Context("spawn")
                 return self._submit_hello()
 
     def _submit_hello(self) -> Future[_worker_start.Hello]:
@@ -191,7 +131,7 @@ class Slot(Place):
                 initializer=_worker_start.start_worker,
                 initargs=(replace(self._settings.setup, environ=dict(os.environ)), memory, its_end),
             )
-            with _main_not_imported():
+            with main_not_imported():
                 return self._pool.submit(_worker_start.hello)
         finally:
             its_end.close()
@@ -301,74 +241,8 @@ class Slot(Place):
             return ""
 
     def _want_of_memory(self, exitcode: int | None) -> str:
-        """Why it seems that the kernel killed the worker to get its memory; "" if it does not."""
         risen = _system.oom_kills() - self._oom_kills
-        if exitcode != OOM_EXITCODE or risen <= 0:
-            return ""
-        held = f", it held {self._peak_rss >> 20} MiB before" if self._peak_rss else ""
-        limit = _system.memory_limit()
-        within = "" if limit is None else f" with a limit of {limit >> 20} MiB"
-        return f"out of memory: the oom_kill counter of the cgroup{within} rose by {risen}{held}"
-
-
-_naming_main = threading.Lock()
-
-
-@contextmanager
-def _main_not_imported() -> Iterator[None]:
-    """Start a process that does not import the caller's `__main__`.
-
-    multiprocessing tells a child to import the parent's main module, which runs a script without a guard again, needs
-    a file that a notebook does not have, and pulls an application's imports into each worker. Our functions from
-    `__main__` travel by value, so nobody needs it. A main module whose spec is named `__main__` is what multiprocessing
-    itself takes for one that cannot be imported (a zip file or folder); it looks while the process is being started.
-    """
-    main = sys.modules["__main__"]
-    with _naming_main:
-        spec = main.__spec__
-        main.__spec__ = ModuleSpec("__main__", None)
-        try:
-            yield
-        finally:
-            main.__spec__ = spec
-
-
-def _forked() -> None:
-    """In a fork of this application: locks that another thread held will never be given back there."""
-    global _reaping, _naming_main
-    _reaping, _naming_main = threading.Lock(), threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
-
-
-def _start_error(cause: BaseException, death: Death) -> WorkerStartError:
-    what = type(cause).__name__ if isinstance(cause, BrokenExecutor) else f"{type(cause).__name__}: {cause}"
-    how = "" if death.exitcode is None else f"it died with {death.reason}; "
-    error = WorkerStartError(f"a worker could not be started ({what}); {how}{_way_out(cause)}", transient=True)
-    if death.output:
-        error.add_note(f"the worker's last words:\n{death.output}")
-    return error
-
-
-def _way_out(cause: BaseException) -> str:
-    """What helps, as far as the error tells."""
-    if isinstance(cause, AssertionError):
-        return 'a daemonic process may have no children: make it non-daemonic, or pass executor="thread" there'
-    if isinstance(cause, FileNotFoundError) and _is_nowhere():
-        return "the working directory is gone: os.chdir to one that exists"
-    number = getattr(cause, "errno", None)
-    if number in {errno.EMFILE, errno.ENFILE}:
-        return "each worker needs about 20 open files here: raise the limit (ulimit -n), or lower n_jobs"
-    if number == errno.EAGAIN:
-        return "the limit of processes is reached: raise it (ulimit -u, pids.max of the cgroup), or lower n_jobs"
-    if number in {errno.ENOSPC, errno.EROFS, errno.ENOENT, errno.EACCES, errno.ENOSYS, errno.EPERM}:
-        return (
-            "workers need semaphores in the system's shared memory (/dev/shm on Linux) and a socket in the temporary "
-            'directory (TMPDIR): make both writable and larger, or pass executor="thread"'
-        )
-    return "what it wrote to stderr says more"
+        return want_of_memory(exitcode, oom_kills=risen, held=self._peak_rss, limit=_system.memory_limit())
 
 
 def _is_nowhere() -> bool:
@@ -378,10 +252,3 @@ def _is_nowhere() -> bool:
     except FileNotFoundError:
         return True
     return False
-
-
-def _initializer_error(failure: _failures.Failure) -> WorkerStartError:
-    cause = _failures.received(failure, None)
-    error = WorkerStartError(f"the initializer of a worker raised {type(cause).__name__}; no worker can start")
-    error.__cause__ = cause
-    return error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
+from functools import partial
 
 import pytest
 
@@ -59,7 +61,18 @@ async def test_exceptions_that_end_programs_do_not_reach_the_caller_bare(executo
     assert executor.statistics().workers == workers
 
 
+class Quitter:
+    """A function that quits the program when it is pickled."""
+
+    def __call__(self, item):
+        return item
+
+    def __reduce__(self):
+        raise SystemExit(3)
+
+
 LOCK = threading.Lock()
+SHARED = multiprocessing.Lock()  # one that only multiprocessing can send, and only as an argument
 BAD_CALLS = {
     "fn": (lambda: execute_async(3, [1]), TypeError, "fn is a int, not a callable"),
     "data": (lambda: execute_async(jobs.square, 3), TypeError, "data is a int, not iterable"),
@@ -74,6 +87,7 @@ BAD_CALLS = {
         UnpicklableError,
         "fn.__self__ is a _thread.lock",
     ),
+    "quits": (lambda: execute_async(Quitter(), [1]), UnpicklableError, r"Quitter \(SystemExit\)"),
 }
 
 
@@ -101,8 +115,9 @@ async def test_a_bad_stream_is_refused_at_once():
         ({"cancel_grace": -1}, ValueError, "cancel_grace=-1"),
         ({"initializer": 3}, TypeError, "initializer is a int"),
         ({"initializer": print, "initargs": [threading.Lock()]}, UnpicklableError, "the initializer cannot be pickled"),
+        ({"initializer": partial(print, SHARED)}, UnpicklableError, "the initializer cannot be pickled"),
     ],
-    ids=["n_jobs", "start_method", "cancel_grace", "initializer", "initargs"],
+    ids=["n_jobs", "start_method", "cancel_grace", "initializer", "initargs", "shared"],
 )
 def test_a_bad_executor_is_refused_at_once(options, kind, message):
     """Before anything starts."""

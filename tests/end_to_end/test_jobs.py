@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 
 import pytest
 
 import jobs
-from amorsize_async import AsyncExecutor, HookEvent
+from amorsize_async import AsyncExecutor, HookEvent, HookManager
 from amorsize_async.errors import ExecutorClosedError, ExecutorSaturatedError, UnpicklableError
 
 
@@ -177,6 +178,50 @@ async def test_a_job_that_is_cancelled_before_it_begins_ends_as_any_other(execut
 
     assert (job.status, await kinds_of(job)) == ("cancelled", [HookEvent.POST_EXECUTE])
     assert executor.statistics().pending == 0
+
+
+async def test_hooks_hear_of_a_job_that_is_cancelled_before_it_begins(executor):
+    """Those that clean up after it count on that; the end is all they hear."""
+    heard, hooks = [], HookManager()
+    hooks.register(HookEvent, heard.append, mode="inline")
+    job = executor.start(jobs.square, [2], hooks=hooks)
+    assert job.cancel()
+    assert not job.cancel()
+    await job.wait()
+
+    (last,) = heard
+    assert (last.event, last.status, last.metadata["function"]) == (HookEvent.POST_EXECUTE, "cancelled", "square")
+    assert (job.report, job.report.status) == (last.metadata["report"], "cancelled")
+
+
+async def test_hooks_hear_of_a_job_that_is_cancelled_while_its_function_is_pickled(executor):
+    """Which may take long, in a thread; it has not begun then."""
+    slow = SlowToPickle()
+    heard, hooks = [], HookManager()
+    hooks.register(HookEvent, heard.append)
+    job = executor.start(slow, [2], hooks=hooks)
+    await asyncio.to_thread(slow.begun.wait, 30)
+    job.cancel()
+    await job.wait()
+    slow.go_on.set()
+
+    assert [(context.event, context.status) for context in heard] == [(HookEvent.POST_EXECUTE, "cancelled")]
+    assert await kinds_of(job) == [HookEvent.POST_EXECUTE]
+
+
+class SlowToPickle:
+    """A function that waits while it is pickled."""
+
+    def __init__(self):
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, item):
+        return item
+
+    def __reduce__(self):
+        self.begun.set()
+        self.go_on.wait(30)
+        return SlowToPickle, ()
 
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from amorsize_async._deaths import DEATHS_IN_A_ROW, Casualties, Death, crash_error
+from amorsize_async._deaths import DEATHS_IN_A_ROW, Casualties, Death, crash_error, want_of_memory
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,23 @@ def test_want_of_memory_is_called_so():
 
     assert "signal SIGKILL (out of memory: 150 MiB) while" in str(error)
     assert not hasattr(error, "__notes__")
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "oom_kills", "found"), [(-9, 1, True), (-9, 0, False), (-11, 1, False), (None, 1, False)]
+)
+def test_only_a_killed_worker_may_have_wanted_memory(exitcode, oom_kills, found):
+    """And only if the kernel has killed somebody for that since it began."""
+    assert bool(want_of_memory(exitcode, oom_kills=oom_kills, held=0, limit=None)) is found
+
+
+def test_want_of_memory_tells_what_was_held_and_allowed():
+    """As far as that is known."""
+    words = (
+        "out of memory: the oom_kill counter of the cgroup with a limit of 512 MiB rose by 2, it held 300 MiB before"
+    )
+
+    assert want_of_memory(-9, oom_kills=2, held=300 << 20, limit=512 << 20) == words
 
 
 def test_an_item_is_lost_at_its_last_allowed_death():
