@@ -1,4 +1,4 @@
-"""The rows of the matrix: what each is about, its load, who runs only a part of it, and what is promised for it."""
+"""The rows of the matrix: who runs them, what each is about, its load, who runs only a part of it, what is promised."""
 
 from __future__ import annotations
 
@@ -9,11 +9,26 @@ from functools import partial
 from typing import Any
 
 from . import row_functions as functions
-from .contenders import ExecutorMap, Serial, TunedExecutorMap
+from .contenders import Contender, ExecutorMap, Ours, Serial, TunedExecutorMap
 from .loads import Load, burning, next_number, turns_per_second
 from .peers import Aiomultiprocess, Mpire, Pebble, Streamable, TunedJoblib, TunedPoolImap, TunedPoolMap
 
-__all__ = ("ROWS", "Row", "heavy_tail")
+__all__ = ("KINDS", "ROWS", "Row", "heavy_tail")
+
+KINDS: tuple[type[Contender], ...] = (
+    Ours,
+    Serial,
+    TunedPoolMap,
+    TunedPoolImap,
+    ExecutorMap,
+    TunedExecutorMap,
+    TunedJoblib,
+    Mpire,
+    Pebble,
+    Aiomultiprocess,
+    Streamable,
+)
+"""Who takes part, the library first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +139,6 @@ _SINGLE_ITEMS = {ExecutorMap.name: 0.04, Aiomultiprocess.name: 0.02}
 _SERIAL = {Serial.name: 0.25}
 """Uniform items: a part of them tells what a plain loop takes for all."""
 
-_POOLS = (
-    Serial,
-    TunedPoolMap,
-    TunedPoolImap,
-    ExecutorMap,
-    TunedExecutorMap,
-    TunedJoblib,
-    Mpire,
-    Pebble,
-    Streamable,
-)
-
 ROWS: dict[str, Row] = {
     "trivial": Row(
         "1,000,000 items, x + 1",
@@ -173,5 +176,7 @@ ROWS: dict[str, Row] = {
         _SINGLE_ITEMS,
     ),
     "sleeping": Row("100 items that sleep 20 milliseconds in a plain function", _sleeping, _SERIAL, cold=False),
-    "awaiting": Row("1,000 items that await 20 milliseconds", _awaiting, {kind.name: 0.05 for kind in _POOLS}),
+    "awaiting": Row(
+        "1,000 items that await 20 milliseconds", _awaiting, {kind.name: 0.05 for kind in KINDS if not kind.coroutines}
+    ),
 }
