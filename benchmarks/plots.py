@@ -110,7 +110,7 @@ def _conditions(alike: Sequence[Record]) -> Iterator[str]:
     common, loads = alike[0].conditions, sorted({f"{record.conditions.load:.1f}" for record in alike}, key=float)
     libraries = "".join(f", {name} {version}" for name, version in common.versions.items())
     size = f"{common.workers} workers, {common.rounds} rounds{', quick' if common.quick else ''}"
-    yield f"{common.machine}; {size}; others used {' to '.join(dict.fromkeys([loads[0], loads[-1]]))} CPUs."
+    yield f"{common.machine}; {size}; others used {' to '.join(dict.fromkeys([loads[0], loads[-1]]))} CPUs before."
     yield f"amorsize_async {common.package}{libraries}.\n"
 
 

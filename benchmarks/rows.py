@@ -61,12 +61,17 @@ def _trivial(scale: int) -> Load:
 
 
 def _burning(name: str, seconds: float, items: int, *, lazy: bool = False) -> Callable[[int], Load]:
-    return lambda scale: Load(name, burning(seconds), list(range(items // scale)), lazy=lazy)
+    return lambda scale: Load(name, burning(seconds), list(range(_at_least_few(items // scale))), lazy=lazy)
+
+
+def _at_least_few(items: int) -> int:
+    """A quick run still has something to share out."""
+    return max(8, items)
 
 
 def _heavy(scale: int) -> Load:
     speed = turns_per_second()
-    turns = [max(1, round(seconds * speed)) for seconds in heavy_tail(600, 2.0 / scale)]
+    turns = [max(1, round(seconds * speed)) for seconds in heavy_tail(600, 0.7 / scale)]
     return Load("heavy-tailed items, the largest last", functions.burn_turns, turns)
 
 
@@ -118,7 +123,9 @@ def _constant(scale: int) -> Load:
 
 
 def _sleeping(scale: int) -> Load:
-    return Load("plain functions that sleep 20 ms", functions.sleep, list(range(100 // scale)), known=_itself)
+    return Load(
+        "plain functions that sleep 20 ms", functions.sleep, list(range(_at_least_few(32 // scale))), known=_itself
+    )
 
 
 def _awaiting(scale: int) -> Load:
@@ -152,12 +159,12 @@ ROWS: dict[str, Row] = {
         },
     ),
     "10us": Row("50,000 items of 10 microseconds", _burning("items of 10 microseconds", 10e-6, 50_000), _SINGLE_ITEMS),
-    "1ms": Row("1,000 items of 1 millisecond", _burning("items of 1 ms", 1e-3, 1_000), _SERIAL, efficiency=0.95),
+    "1ms": Row("500 items of 1 millisecond", _burning("items of 1 ms", 1e-3, 500), _SERIAL, efficiency=0.95),
     "100ms": Row(
-        "32 items of 100 milliseconds", _burning("items of 100 ms", 0.1, 32), _SERIAL, efficiency=0.95, cold=False
+        "8 items of 100 milliseconds", _burning("items of 100 ms", 0.1, 8), _SERIAL, efficiency=0.95, cold=False
     ),
     "heavy_tail": Row(
-        "600 items, Pareto-like and ascending: 1 ms the first, 0.13 s the last",
+        "600 items, Pareto-like and ascending: 0.4 ms the first, 47 ms the last",
         _heavy,
         efficiency=1 / 1.1,
     ),
@@ -171,12 +178,12 @@ ROWS: dict[str, Row] = {
         {Aiomultiprocess.name: 0.05, ExecutorMap.name: 0.05},
     ),
     "generator": Row(
-        "a generator of 100,000 items of 10 microseconds",
-        _burning("generated items of 10 microseconds", 10e-6, 100_000, lazy=True),
+        "a generator of 50,000 items of 10 microseconds",
+        _burning("generated items of 10 microseconds", 10e-6, 50_000, lazy=True),
         _SINGLE_ITEMS,
     ),
-    "sleeping": Row("100 items that sleep 20 milliseconds in a plain function", _sleeping, _SERIAL, cold=False),
+    "sleeping": Row("32 items that sleep 20 milliseconds in a plain function", _sleeping, _SERIAL, cold=False),
     "awaiting": Row(
-        "1,000 items that await 20 milliseconds", _awaiting, {kind.name: 0.05 for kind in KINDS if not kind.coroutines}
+        "1,000 items that await 20 milliseconds", _awaiting, {kind.name: 0.02 for kind in KINDS if not kind.coroutines}
     ),
 }
