@@ -30,7 +30,7 @@ SPAN = 0.3
 At most twice as long if items have to be copied for each lap.
 """
 
-HOPELESS = 2.0
+HOPELESS = 1.5
 """Whose first cold start took so many times as long as the quickest one will not be the best peer."""
 
 

@@ -71,7 +71,7 @@ def _at_least_few(items: int) -> int:
 
 def _heavy(scale: int) -> Load:
     speed = turns_per_second()
-    turns = [max(1, round(seconds * speed)) for seconds in heavy_tail(600, 0.7 / scale)]
+    turns = [max(1, round(seconds * speed)) for seconds in heavy_tail(600, 0.6 / scale)]
     return Load("heavy-tailed items, the largest last", functions.burn_turns, turns)
 
 
@@ -117,9 +117,9 @@ def _equal_arrays(left: Sequence[Any], right: Sequence[Any]) -> bool:
 def _constant(scale: int) -> Load:
     import numpy as np
 
-    table = np.arange((64 << 20) // 8 // scale)
+    table = np.arange((32 << 20) // 8 // scale)
     fn = partial(functions.look_up_and_burn, table, round(2e-3 * turns_per_second()))
-    return Load("items of 2 ms with a constant of 64 MiB", fn, list(range(200)))
+    return Load("items of 2 ms with a constant of 32 MiB", fn, list(range(200)))
 
 
 def _sleeping(scale: int) -> Load:
@@ -143,6 +143,7 @@ def _itself(item: int) -> int:
 
 
 _SINGLE_ITEMS = {ExecutorMap.name: 0.04, Aiomultiprocess.name: 0.02}
+_SINGLE_ARRAYS = {Aiomultiprocess.name: 0.25}
 _SERIAL = {Serial.name: 0.25}
 """Uniform items: a part of them tells what a plain loop takes for all."""
 
@@ -164,18 +165,18 @@ ROWS: dict[str, Row] = {
         "8 items of 100 milliseconds", _burning("items of 100 ms", 0.1, 8), _SERIAL, efficiency=0.95, cold=False
     ),
     "heavy_tail": Row(
-        "600 items, Pareto-like and ascending: 0.4 ms the first, 47 ms the last",
+        "600 items, Pareto-like and ascending: 0.35 ms the first, 40 ms the last",
         _heavy,
         efficiency=1 / 1.1,
     ),
     "texts": Row("2,000 texts of 4 KiB of JSON, parsed and summed up", _texts),
     "documents": Row("2,000 such documents sent as dicts, summed up", _documents),
-    "arrays_in": Row("200 arrays of 1 MiB in, a number out", _arrays_in, limit=0.5),
-    "arrays_in_out": Row("200 arrays of 1 MiB in, as many out", _arrays_in_out, limit=0.5),
+    "arrays_in": Row("200 arrays of 1 MiB in, a number out", _arrays_in, _SINGLE_ARRAYS, limit=0.5),
+    "arrays_in_out": Row("200 arrays of 1 MiB in, as many out", _arrays_in_out, _SINGLE_ARRAYS, limit=0.5),
     "constant": Row(
-        "200 items of 2 ms, with an array of 64 MiB bound to the function (an initializer would send it once per pool)",
+        "200 items of 2 ms, with an array of 32 MiB bound to the function (an initializer would send it once per pool)",
         _constant,
-        {Aiomultiprocess.name: 0.05, ExecutorMap.name: 0.05},
+        {Aiomultiprocess.name: 0.02, ExecutorMap.name: 0.02},
     ),
     "generator": Row(
         "a generator of 50,000 items of 10 microseconds",

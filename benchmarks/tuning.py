@@ -12,17 +12,14 @@ __all__ = ("best_of", "chunk_sizes")
 
 T = TypeVar("T")
 
-FIRST = 1
-"""Where the search begins: at four chunks per worker, which is also the rule of `multiprocessing.Pool`."""
-
-WORSE = 1.1
-"""A size that is this many times slower than the best so far ends the search in its direction."""
+WORSE = 1.25
+"""A size that is this many times slower than a larger one ends the tuning: smaller ones only get worse."""
 
 BUDGET, LEAST = 1.5, 3
-"""Seconds of one peer's search for one load, after which no further size is begun, but for the first three."""
+"""Seconds of one peer's tuning for one load, after which no further size is begun, but for the first three."""
 
-SHORT, HOPELESS = 0.2, 1.5
-"""Seconds: a shorter try is done twice, and its better time counts; not one that took so many times the best so far."""
+SHORT = 0.2
+"""Seconds: a shorter try is done twice, and its better time counts."""
 
 
 def chunk_sizes(load: Load, workers: int) -> list[int]:
@@ -39,29 +36,23 @@ async def best_of(
 ) -> tuple[T, int]:
     """Run once or twice with each candidate. Gives the quickest one, and how many were tried.
 
-    descending: sizes from the largest down. The search walks from four chunks per worker to smaller ones while they are
-    about as quick, and then to the larger ones. others: settings that are all tried.
+    descending: sizes from the largest down, which end early; others: settings that are all tried.
     """
-    ends = time.perf_counter() + BUDGET
     tried = [(await _seconds(run, candidate), candidate) for candidate in others]
-    walked: list[tuple[float, T]] = []
-    first = min(FIRST, max(0, len(descending) - 1))
-    for direction in (descending[first:], descending[:first][::-1]):
-        for candidate in direction:
-            if time.perf_counter() > ends and len(walked) >= LEAST:
-                break
-            best = min((seconds for seconds, _ in walked), default=float("inf"))
-            walked.append((await _seconds(run, candidate, best), candidate))
-            if walked[-1][0] > WORSE * best:
-                break
-    tried += walked
+    downwards: list[tuple[float, T]] = []
+    ends = time.perf_counter() + BUDGET
+    for candidate in descending:
+        downwards.append((await _seconds(run, candidate), candidate))
+        late = time.perf_counter() > ends and len(downwards) >= LEAST
+        if late or downwards[-1][0] > WORSE * min(it for it, _ in downwards):
+            break
+    tried += downwards
     return min(tried, key=lambda pair: pair[0])[1], len(tried)
 
 
-async def _seconds(run: Callable[[T], Awaitable[object]], candidate: T, best: float = float("inf")) -> float:
+async def _seconds(run: Callable[[T], Awaitable[object]], candidate: T) -> float:
     seconds = await _timed(run, candidate)
-    hopeless = seconds > HOPELESS * best
-    return seconds if hopeless or seconds >= SHORT else min(seconds, await _timed(run, candidate))
+    return seconds if seconds >= SHORT else min(seconds, await _timed(run, candidate))
 
 
 async def _timed(run: Callable[[T], Awaitable[object]], candidate: T) -> float:
