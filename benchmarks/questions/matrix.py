@@ -25,6 +25,7 @@ SUMMARY = ("row", "ours / best peer", "cold", "efficiency", "lag p99 ms", "worst
 NOTES = (
     "below 1, ours is quicker; medians of ratios within a round",
     "cold: from nothing to the first complete result, against the peer that is best in that",
+    "whose first cold start took 1.5 times as long as the quickest one has only that one",
     "efficiency: work over the wall time of all workers, as our own report measures it; coroutines have none",
     "pools start their workers in the same way and are warm; peers have the best settings tried, ours has none",
 )

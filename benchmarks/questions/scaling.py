@@ -142,8 +142,8 @@ def _room(most: int, cells: Cells) -> str:
     """What the promise leaves for a stream, and how much of that the language takes."""
     room, bare = _nanoseconds(cells, LIST, most) / KEPT, _nanoseconds(cells, BARE, most)
     return (
-        f"{KEPT:g} of the list's speed at {most:,} items are {room:,.0f} ns for an item of a stream, "
-        f"of which the language's own loop takes {bare:,.0f}"
+        f"{KEPT:g} of the list's speed leaves a stream {room:,.0f} ns an item at {most:,} items; "
+        f"the language's own loop takes {bare:,.0f} of them"
     )
 
 
