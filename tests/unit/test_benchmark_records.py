@@ -189,3 +189,12 @@ async def test_tuning_ends_with_its_time_but_not_before_three_sizes(tuned):
     best, tried = await tuned({1000: 5.0, 250: 4.0, 63: 3.0, 16: 2.0, 4: 1.0})
 
     assert (best, tried) == (63, [1000, 250, 63])
+
+
+@pytest.mark.parametrize(
+    ("row", "over", "told"),
+    [("10us", 1.2, True), ("10us", 1.04, False), ("arrays_in", 0.9, False), ("arrays_in", 1.1, True)],
+)
+def test_reason_is_told_only_where_we_lose(bench, row, over, told):
+    """Who is quicker than the best peer, or as quick within what is promised, need not say why."""
+    assert bool(bench.matrix._reason(row, over)) is told
