@@ -93,19 +93,19 @@ def _documents(scale: int) -> Load:
     return Load("documents sent as dicts", functions.summarised, documents)
 
 
-def _arrays(scale: int) -> list[Any]:
+def _arrays(count: int) -> list[Any]:
     import numpy as np
 
     random = np.random.default_rng(1)
-    return [random.random(131_072) for _ in range(200 // scale)]
+    return [random.random(131_072) for _ in range(count)]
 
 
 def _arrays_in(scale: int) -> Load:
-    return Load("arrays of 1 MiB in, numbers out", functions.total, _arrays(scale), fresh=True)
+    return Load("arrays of 1 MiB in, numbers out", functions.total, _arrays(200 // scale), fresh=True)
 
 
 def _arrays_in_out(scale: int) -> Load:
-    return Load("arrays of 1 MiB in and out", functions.doubled, _arrays(scale), same=_equal_arrays, fresh=True)
+    return Load("arrays of 1 MiB in and out", functions.doubled, _arrays(100 // scale), same=_equal_arrays, fresh=True)
 
 
 def _equal_arrays(left: Sequence[Any], right: Sequence[Any]) -> bool:
@@ -143,7 +143,7 @@ def _itself(item: int) -> int:
 
 
 _SINGLE_ITEMS = {ExecutorMap.name: 0.04, Aiomultiprocess.name: 0.02}
-_SINGLE_ARRAYS = {Aiomultiprocess.name: 0.25}
+_SINGLE_ARRAYS = {ExecutorMap.name: 0.25, Aiomultiprocess.name: 0.25}
 _SERIAL = {Serial.name: 0.25}
 """Uniform items: a part of them tells what a plain loop takes for all."""
 
@@ -172,7 +172,7 @@ ROWS: dict[str, Row] = {
     "texts": Row("2,000 texts of 4 KiB of JSON, parsed and summed up", _texts),
     "documents": Row("2,000 such documents sent as dicts, summed up", _documents),
     "arrays_in": Row("200 arrays of 1 MiB in, a number out", _arrays_in, _SINGLE_ARRAYS, limit=0.5),
-    "arrays_in_out": Row("200 arrays of 1 MiB in, as many out", _arrays_in_out, _SINGLE_ARRAYS, limit=0.5),
+    "arrays_in_out": Row("100 arrays of 1 MiB in, as many out", _arrays_in_out, _SINGLE_ARRAYS, limit=0.5),
     "constant": Row(
         "200 items of 2 ms, with an array of 32 MiB bound to the function (an initializer would send it once per pool)",
         _constant,
