@@ -1,4 +1,4 @@
-"""What a question is asked with and what it answers: plain records, and their form as text and as JSON."""
+"""What a question is asked with and what it answers: plain records, and their form as text and as plain data."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ("Answer", "Promise", "Settings", "Table")
+__all__ = ("Answer", "Promise", "Settings", "Table", "joined")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How to measure.
 
-    workers: of each contender. rounds: of each measurement. quick: smaller loads, fewer rounds. rows: of the matrix, by
-    name; none means all.
+    workers: of each contender. rounds: of each measurement. quick: smaller loads, fewer rounds. part: of the question,
+    one of its `PARTS`; "" for a question that has none.
     """
 
     workers: int
     rounds: int
     quick: bool = False
-    rows: tuple[str, ...] = ()
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,25 @@ class Answer:
         """Everything as plain data: keys `tables`, `promises` (each with `kept`) and `numbers`."""
         promises = [{**asdict(promise), "kept": promise.kept} for promise in self.promises]
         return {"tables": [asdict(table) for table in self.tables], "promises": promises, "numbers": [*self.numbers]}
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> Answer:
+        """From plain data, as `to_dict` gives it; other keys are not read."""
+        promises = [{name: value for name, value in each.items() if name != "kept"} for each in told["promises"]]
+        return cls(
+            [Table(**table) for table in told["tables"]], [Promise(**each) for each in promises], told["numbers"]
+        )
+
+
+def joined(answers: Sequence[Answer]) -> Answer:
+    """One answer of several: tables of the same title become one, with the rows and the notes of all."""
+    tables: dict[str, Table] = {}
+    for table in (table for answer in answers for table in answer.tables):
+        first = tables.get(table.title, Table(table.title, table.columns, ()))
+        notes = dict.fromkeys([*first.notes, *table.notes])
+        tables[table.title] = Table(table.title, table.columns, [*first.rows, *table.rows], [*notes])
+    promises = [promise for answer in answers for promise in answer.promises]
+    return Answer([*tables.values()], promises, [number for answer in answers for number in answer.numbers])
 
 
 def _drawn(line: Sequence[str], widths: Sequence[int]) -> str:

@@ -102,18 +102,29 @@ def _projection(pyplot: Any, numbers: Numbers) -> Any:
 
 def _scaling(pyplot: Any, numbers: Numbers) -> Any:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.5))
-    for form, cells in numbers[0]["seconds"].items():
-        sizes, memory = [int(size) for size in cells], numbers[0]["memory_mib"][form]
-        left.plot(sizes, [statistics.median(laps) / int(size) * 1e9 for size, laps in cells.items()], marker="o")
-        right.plot(sizes, [max(0.1, statistics.median(memory[size])) for size in cells], marker="o", label=form)
-    for axes, label in ((left, "nanoseconds an item"), (right, "MiB that the parent grows by")):
+    colors: dict[str, str] = {}
+    for number in numbers:
+        style = "-" if number["series"] == numbers[0]["series"] else "--"
+        for key, axes in (("seconds", left), ("memory_mib", right)):
+            for form, cells in number.get(key, {}).items():
+                values = [_of_size(key, int(size), statistics.median(each)) for size, each in cells.items()]
+                color = colors.setdefault(form, f"C{len(colors)}")
+                label = f"{form}, {number['series']}"
+                axes.plot([int(size) for size in cells], values, style, marker="o", color=color, label=label)
+    for axes, label in ((left, "microseconds an item"), (right, "MiB that the parent grows by")):
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlabel("trivial items")
+        axes.set_xlabel("items")
         axes.set_ylabel(label)
-    right.legend(frameon=False)
     figure.tight_layout()
+    figure.legend(
+        *left.get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, frameon=False
+    )
     return figure
+
+
+def _of_size(key: str, size: int, value: float) -> float:
+    return value / size * 1e6 if key == "seconds" else max(0.1, value)
 
 
 FIGURES: dict[str, dict[str, Callable[[Any, Numbers], Any]]] = {

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
-import os
 import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ("described", "load", "versions")
+import psutil
+
+import amorsize_async
+
+__all__ = ("ROUNDS", "Conditions", "described")
+
+ROUNDS = (5, 2)
+"""That count: in a full run, in a quick one."""
 
 LIBRARIES = ("aiomultiprocess", "joblib", "loky", "mpire", "numpy", "pebble", "streamable", "uvloop")
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What a number depends on.
+
+    package: our version. machine: in one line. versions: of the libraries that are compared, by name. workers: of each
+    contender. rounds: that count. quick: smaller loads. load: CPUs that others used in the second before.
+    """
+
+    package: str
+    machine: str
+    versions: Mapping[str, str]
+    workers: int
+    rounds: int
+    quick: bool
+    load: float
+
+    @classmethod
+    def now(cls, workers: int, rounds: int, *, quick: bool) -> Conditions:
+        """Look at this machine, for a second in which we do nothing."""
+        load = psutil.cpu_percent(interval=1) / 100 * (psutil.cpu_count() or 1)
+        return cls(amorsize_async.__version__, described(), _versions(), workers, rounds, quick, load)
 
 
 def described() -> str:
@@ -17,12 +48,7 @@ def described() -> str:
     return f"Python {platform.python_version()} on {platform.system()} {platform.machine()}{_processor()}"
 
 
-def load() -> float:
-    """Processes that were running or ready in the last minute, before we began; 0 where the system does not tell."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-
-
-def versions() -> dict[str, str]:
+def _versions() -> dict[str, str]:
     """Of the libraries that are compared, where they are installed."""
     found: dict[str, str] = {}
     for name in LIBRARIES:

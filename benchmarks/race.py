@@ -25,7 +25,13 @@ PAUSE = 0.05
 """Seconds between two contenders, in which the pool of the first falls asleep."""
 
 SPAN = 0.3
-"""Who is done sooner runs again, until a round has lasted so many seconds: fewer ticks of the loop say little."""
+"""Who is done sooner runs again, until a turn has lasted so many seconds: fewer ticks of the loop say little.
+
+At most twice as long if items have to be copied for each lap.
+"""
+
+HOPELESS = 1.5
+"""Whose first cold start took so many times as long as the quickest one will not be the best peer."""
 
 
 @dataclass(slots=True)
@@ -83,11 +89,17 @@ async def race(
 
 
 async def race_cold(load: Load, entries: Sequence[Entry], rounds: int) -> None:
-    """Time each contender from nothing to its first complete result, with its settings; none may be open."""
+    """Time each contender from nothing to its first complete result, with its settings; none may be open.
+
+    A peer that took `HOPELESS` times as long as the quickest in the first round is not asked again.
+    """
+    hopeful = entries
     for number in range(rounds):
-        for entry in _led_by(number, entries):
+        for entry in _led_by(number, hopeful):
             with _failure_noted(entry, tolerant=True):
                 await _run_cold(load.part(entry.share), entry)
+        bound = HOPELESS * min(entry.cold[0] for entry in entries if entry.cold)
+        hopeful = [it for it in entries if isinstance(it.contender, Ours) or (it.cold and it.cold[0] <= bound)]
 
 
 @contextmanager
@@ -137,7 +149,8 @@ async def _run(load: Load, entry: Entry, span: float) -> None:
     fn = load.function(coroutines=entry.contender.coroutines)
     laps: list[float] = []
     kept: list[list[Any]] = []  # freeing a million objects holds the loop for milliseconds: nobody's fault, so later
-    while sum(laps) < span:
+    ends = time.perf_counter() + 2 * span
+    while not laps or (sum(laps) < span and time.perf_counter() < ends):
         items = part.items()
         async with Ticker() as ticker:
             began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The rows of the matrix: what each is about, its load, who runs only a part of it, and what is promised for it."""
+"""The rows of the matrix: who runs them, what each is about, its load, who runs only a part of it, what is promised."""
 
 from __future__ import annotations
 
@@ -9,11 +9,26 @@ from functools import partial
 from typing import Any
 
 from . import row_functions as functions
-from .contenders import ExecutorMap, Serial, TunedExecutorMap
+from .contenders import Contender, ExecutorMap, Ours, Serial, TunedExecutorMap
 from .loads import Load, burning, next_number, turns_per_second
 from .peers import Aiomultiprocess, Mpire, Pebble, Streamable, TunedJoblib, TunedPoolImap, TunedPoolMap
 
-__all__ = ("ROWS", "Row", "heavy_tail")
+__all__ = ("KINDS", "ROWS", "Row", "heavy_tail")
+
+KINDS: tuple[type[Contender], ...] = (
+    Ours,
+    Serial,
+    TunedPoolMap,
+    TunedPoolImap,
+    ExecutorMap,
+    TunedExecutorMap,
+    TunedJoblib,
+    Mpire,
+    Pebble,
+    Aiomultiprocess,
+    Streamable,
+)
+"""Who takes part, the library first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +61,17 @@ def _trivial(scale: int) -> Load:
 
 
 def _burning(name: str, seconds: float, items: int, *, lazy: bool = False) -> Callable[[int], Load]:
-    return lambda scale: Load(name, burning(seconds), list(range(items // scale)), lazy=lazy)
+    return lambda scale: Load(name, burning(seconds), list(range(_at_least_few(items // scale))), lazy=lazy)
+
+
+def _at_least_few(items: int) -> int:
+    """A quick run still has something to share out."""
+    return max(8, items)
 
 
 def _heavy(scale: int) -> Load:
     speed = turns_per_second()
-    turns = [max(1, round(seconds * speed)) for seconds in heavy_tail(600, 2.0 / scale)]
+    turns = [max(1, round(seconds * speed)) for seconds in heavy_tail(600, 0.6 / scale)]
     return Load("heavy-tailed items, the largest last", functions.burn_turns, turns)
 
 
@@ -73,19 +93,19 @@ def _documents(scale: int) -> Load:
     return Load("documents sent as dicts", functions.summarised, documents)
 
 
-def _arrays(scale: int) -> list[Any]:
+def _arrays(count: int) -> list[Any]:
     import numpy as np
 
     random = np.random.default_rng(1)
-    return [random.random(131_072) for _ in range(200 // scale)]
+    return [random.random(131_072) for _ in range(count)]
 
 
 def _arrays_in(scale: int) -> Load:
-    return Load("arrays of 1 MiB in, numbers out", functions.total, _arrays(scale), fresh=True)
+    return Load("arrays of 1 MiB in, numbers out", functions.total, _arrays(200 // scale), fresh=True)
 
 
 def _arrays_in_out(scale: int) -> Load:
-    return Load("arrays of 1 MiB in and out", functions.doubled, _arrays(scale), same=_equal_arrays, fresh=True)
+    return Load("arrays of 1 MiB in and out", functions.doubled, _arrays(100 // scale), same=_equal_arrays, fresh=True)
 
 
 def _equal_arrays(left: Sequence[Any], right: Sequence[Any]) -> bool:
@@ -97,13 +117,15 @@ def _equal_arrays(left: Sequence[Any], right: Sequence[Any]) -> bool:
 def _constant(scale: int) -> Load:
     import numpy as np
 
-    table = np.arange((64 << 20) // 8 // scale)
+    table = np.arange((32 << 20) // 8 // scale)
     fn = partial(functions.look_up_and_burn, table, round(2e-3 * turns_per_second()))
-    return Load("items of 2 ms with a constant of 64 MiB", fn, list(range(200)))
+    return Load("items of 2 ms with a constant of 32 MiB", fn, list(range(200)))
 
 
 def _sleeping(scale: int) -> Load:
-    return Load("plain functions that sleep 20 ms", functions.sleep, list(range(100 // scale)), known=_itself)
+    return Load(
+        "plain functions that sleep 20 ms", functions.sleep, list(range(_at_least_few(32 // scale))), known=_itself
+    )
 
 
 def _awaiting(scale: int) -> Load:
@@ -121,20 +143,9 @@ def _itself(item: int) -> int:
 
 
 _SINGLE_ITEMS = {ExecutorMap.name: 0.04, Aiomultiprocess.name: 0.02}
+_SINGLE_ARRAYS = {ExecutorMap.name: 0.25, Aiomultiprocess.name: 0.25}
 _SERIAL = {Serial.name: 0.25}
 """Uniform items: a part of them tells what a plain loop takes for all."""
-
-_POOLS = (
-    Serial,
-    TunedPoolMap,
-    TunedPoolImap,
-    ExecutorMap,
-    TunedExecutorMap,
-    TunedJoblib,
-    Mpire,
-    Pebble,
-    Streamable,
-)
 
 ROWS: dict[str, Row] = {
     "trivial": Row(
@@ -149,29 +160,31 @@ ROWS: dict[str, Row] = {
         },
     ),
     "10us": Row("50,000 items of 10 microseconds", _burning("items of 10 microseconds", 10e-6, 50_000), _SINGLE_ITEMS),
-    "1ms": Row("1,000 items of 1 millisecond", _burning("items of 1 ms", 1e-3, 1_000), _SERIAL, efficiency=0.95),
+    "1ms": Row("500 items of 1 millisecond", _burning("items of 1 ms", 1e-3, 500), _SERIAL, efficiency=0.95),
     "100ms": Row(
-        "32 items of 100 milliseconds", _burning("items of 100 ms", 0.1, 32), _SERIAL, efficiency=0.95, cold=False
+        "8 items of 100 milliseconds", _burning("items of 100 ms", 0.1, 8), _SERIAL, efficiency=0.95, cold=False
     ),
     "heavy_tail": Row(
-        "600 items, Pareto-like and ascending: 1 ms the first, 0.13 s the last",
+        "600 items, Pareto-like and ascending: 0.35 ms the first, 40 ms the last",
         _heavy,
         efficiency=1 / 1.1,
     ),
     "texts": Row("2,000 texts of 4 KiB of JSON, parsed and summed up", _texts),
     "documents": Row("2,000 such documents sent as dicts, summed up", _documents),
-    "arrays_in": Row("200 arrays of 1 MiB in, a number out", _arrays_in, limit=0.5),
-    "arrays_in_out": Row("200 arrays of 1 MiB in, as many out", _arrays_in_out, limit=0.5),
+    "arrays_in": Row("200 arrays of 1 MiB in, a number out", _arrays_in, _SINGLE_ARRAYS, limit=0.5),
+    "arrays_in_out": Row("100 arrays of 1 MiB in, as many out", _arrays_in_out, _SINGLE_ARRAYS, limit=0.5),
     "constant": Row(
-        "200 items of 2 ms, with an array of 64 MiB bound to the function (an initializer would send it once per pool)",
+        "200 items of 2 ms, with an array of 32 MiB bound to the function (an initializer would send it once per pool)",
         _constant,
-        {Aiomultiprocess.name: 0.05, ExecutorMap.name: 0.05},
+        {Aiomultiprocess.name: 0.02, ExecutorMap.name: 0.02},
     ),
     "generator": Row(
-        "a generator of 100,000 items of 10 microseconds",
-        _burning("generated items of 10 microseconds", 10e-6, 100_000, lazy=True),
+        "a generator of 50,000 items of 10 microseconds",
+        _burning("generated items of 10 microseconds", 10e-6, 50_000, lazy=True),
         _SINGLE_ITEMS,
     ),
-    "sleeping": Row("100 items that sleep 20 milliseconds in a plain function", _sleeping, _SERIAL, cold=False),
-    "awaiting": Row("1,000 items that await 20 milliseconds", _awaiting, {kind.name: 0.05 for kind in _POOLS}),
+    "sleeping": Row("32 items that sleep 20 milliseconds in a plain function", _sleeping, _SERIAL, cold=False),
+    "awaiting": Row(
+        "1,000 items that await 20 milliseconds", _awaiting, {kind.name: 0.02 for kind in KINDS if not kind.coroutines}
+    ),
 }

@@ -12,13 +12,13 @@ __all__ = ("best_of", "chunk_sizes")
 
 T = TypeVar("T")
 
-WORSE = 1.5
+WORSE = 1.25
 """A size that is this many times slower than a larger one ends the tuning: smaller ones only get worse."""
 
-BUDGET, LEAST = 3.0, 3
+BUDGET, LEAST = 1.5, 3
 """Seconds of one peer's tuning for one load, after which no further size is begun, but for the first three."""
 
-SHORT = 0.3
+SHORT = 0.2
 """Seconds: a shorter try is done twice, and its better time counts."""
 
 
@@ -38,7 +38,7 @@ async def best_of(
 
     descending: sizes from the largest down, which end early; others: settings that are all tried.
     """
-    seconds = [(await _seconds(run, candidate), candidate) for candidate in others]
+    tried = [(await _seconds(run, candidate), candidate) for candidate in others]
     downwards: list[tuple[float, T]] = []
     ends = time.perf_counter() + BUDGET
     for candidate in descending:
@@ -46,8 +46,8 @@ async def best_of(
         late = time.perf_counter() > ends and len(downwards) >= LEAST
         if late or downwards[-1][0] > WORSE * min(it for it, _ in downwards):
             break
-    seconds += downwards
-    return min(seconds, key=lambda pair: pair[0])[1], len(seconds)
+    tried += downwards
+    return min(tried, key=lambda pair: pair[0])[1], len(tried)
 
 
 async def _seconds(run: Callable[[T], Awaitable[object]], candidate: T) -> float:

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from ..answers import Answer, Settings
 
-__all__ = ("about", "asker", "names")
+__all__ = ("about", "asker", "names", "parts")
 
 
 def names() -> list[str]:
@@ -25,3 +25,9 @@ def asker(name: str) -> Callable[[Settings], Awaitable[Answer]]:
 def about(name: str) -> str:
     """The first line of a question's docstring: what is asked."""
     return (import_module(f"{__name__}.{name}").__doc__ or "").strip().splitlines()[0]
+
+
+def parts(name: str) -> tuple[str, ...]:
+    """What a question is asked about one after the other, its `PARTS`; ("",) for one that is asked as a whole."""
+    found: tuple[str, ...] = getattr(import_module(f"{__name__}.{name}"), "PARTS", ("",))
+    return found

@@ -3,49 +3,29 @@
 from __future__ import annotations
 
 import statistics
-import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from ..answers import Answer, Promise, Settings, Table
-from ..contenders import Contender, ExecutorMap, Ours, Serial, TunedExecutorMap
+from ..contenders import Ours, Serial
 from ..loads import Load
-from ..peers import (
-    Aiomultiprocess,
-    Gather,
-    Mpire,
-    Pebble,
-    Streamable,
-    TunedJoblib,
-    TunedPoolImap,
-    TunedPoolMap,
-)
+from ..peers import Gather
 from ..race import Entry, opened, race, race_cold, ratio
 from ..reasons import REASONS
-from ..rows import ROWS, Row
+from ..rows import KINDS, ROWS
 
-__all__ = ("ask",)
+__all__ = ("PARTS", "ask")
 
-KINDS: tuple[type[Contender], ...] = (
-    Ours,
-    Serial,
-    TunedPoolMap,
-    TunedPoolImap,
-    ExecutorMap,
-    TunedExecutorMap,
-    TunedJoblib,
-    Mpire,
-    Pebble,
-    Aiomultiprocess,
-    Streamable,
-)
+PARTS = tuple(ROWS)
+"""Each row is asked for alone, with pools of its own: a page can be made row by row."""
+
 NO_PEERS = (Ours, Serial, Gather)
 COLUMNS = ("contender", "time / ours", "cold / ours", "speedup", "lag p50 ms", "p99", "worst", "remarks")
 SUMMARY = ("row", "ours / best peer", "cold", "efficiency", "lag p99 ms", "worst", "best peer, and why we lose")
 NOTES = (
     "below 1, ours is quicker; medians of ratios within a round",
     "cold: from nothing to the first complete result, against the peer that is best in that",
+    "whose first cold start took 1.5 times as long as the quickest one has only that one",
     "efficiency: work over the wall time of all workers, as our own report measures it; coroutines have none",
     "pools start their workers in the same way and are warm; peers have the best settings tried, ours has none",
 )
@@ -55,38 +35,26 @@ LAG_P99, LAG_WORST = 5, 50
 AGAINST_POOLS = 10
 """Coroutines that wait: how many times as fast as the best pool that runs plain functions only."""
 
-Raced = dict[str, tuple[Load, list[Entry]]]
-
 
 async def ask(settings: Settings) -> Answer:
-    """Race all contenders that are installed over the rows that are asked for, each row with pools of its own."""
-    scale = 5 if settings.quick else 1
-    raced: Raced = {}
-    for name in settings.rows or ROWS:
-        began = time.perf_counter()
-        raced[name] = await _raced(ROWS[name], settings, scale)
-        print(f"{name}: measured in {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
-    absent = [f"{kind.name} takes no part: {kind.needs} is not installed" for kind in KINDS if not kind.installed()]
-    tables = [_summary(raced, absent), *(_table(*raced[name]) for name in raced)]
-    numbers = [
-        _numbers(name, load, entry, entries)
-        for name, (load, entries) in raced.items()
-        for entry in entries
-        if not entry.failure
-    ]
-    return Answer(tables, [promise for name in raced for promise in _promises(name, raced[name][1])], numbers)
-
-
-async def _raced(row: Row, settings: Settings, scale: int) -> tuple[Load, list[Entry]]:
-    load = row.load(scale)
+    """Race all contenders that are installed over the row that is asked for."""
+    row = ROWS[settings.part]
+    load = row.load(5 if settings.quick else 1)
     kinds = [kind for kind in KINDS if kind.installed()] + ([Gather] if load.plain else [])
     entries = [Entry(kind(settings.workers), row.shares.get(kind.name, 1.0)) for kind in kinds]
     async with opened([entry.contender for entry in entries]):
         await race(load, entries, settings.rounds, tolerant=True, span=SPANS[settings.quick])
     if row.cold:
-        pools = [it for it in entries if not it.failure and not isinstance(it.contender, (Serial, Gather))]
-        await race_cold(load, pools, max(1, settings.rounds // 2))
-    return load, entries
+        await race_cold(load, _startable(entries), max(1, settings.rounds // 2))
+    tables = [_summary(settings.part, load, entries), _table(load, entries)]
+    numbers = [_numbers(settings.part, load, entry, entries) for entry in entries if not entry.failure]
+    return Answer(tables, _promises(settings.part, entries), numbers)
+
+
+def _startable(entries: Sequence[Entry]) -> list[Entry]:
+    """Who has something to start, and runs all items: a part of them says nothing about a start."""
+    out = (Serial, Gather)
+    return [it for it in entries if not it.failure and it.share == 1 and not isinstance(it.contender, out)]
 
 
 # ── what is compared ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -109,7 +77,7 @@ def _cold_ratio(mine: Entry, its: Entry) -> float | None:
     """As `ratio`, from nothing to the first result; shares are not scaled up, so only whole loads are compared."""
     if not mine.cold or not its.cold or min(mine.share, its.share) < 1:
         return None
-    return statistics.median(one / other for one, other in zip(mine.cold, its.cold, strict=True))
+    return statistics.median(one / other for one, other in zip(mine.cold, its.cold, strict=False))
 
 
 def _cold_over_best(entries: Sequence[Entry]) -> float | None:
@@ -136,25 +104,27 @@ def _promises(name: str, entries: Sequence[Entry]) -> list[Promise]:
 # ── tables ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _summary(raced: Raced, absent: Sequence[str]) -> Table:
-    rows = [_summary_row(name, load, entries) for name, (load, entries) in raced.items()]
-    notes = [*NOTES, *(f"{name}: {ROWS[name].about}" for name in raced), *absent]
-    return Table("against the best tuned peer", SUMMARY, rows, notes)
-
-
-def _summary_row(name: str, load: Load, entries: Sequence[Entry]) -> list[str]:
+def _summary(name: str, load: Load, entries: Sequence[Entry]) -> Table:
+    """One line; those of all rows are read as one table."""
     ours, over = entries[0], _over_best(entries)
     efficiency = None if load.plain else statistics.median(ours.efficiency)
-    reason = f": {REASONS.get(name, 'no reason is known')}" if over > ROWS[name].limit else ""
-    return [
+    cells = [
         name,
         f"{over:.2f}",
         _two_digits(_cold_over_best(entries)),
         _two_digits(efficiency),
         f"{ours.lag.p99:.1f}",
         f"{ours.lag.worst:.1f}",
-        f"{_best(entries).name}{reason}",
+        f"{_best(entries).name}{_reason(name, over)}",
     ]
+    absent = [f"{kind.name} takes no part: {kind.needs} is not installed" for kind in KINDS if not kind.installed()]
+    notes = [*NOTES, *absent, f"{name}: {ROWS[name].about}"]
+    return Table("against the best tuned peer", SUMMARY, [cells], notes)
+
+
+def _reason(name: str, over: float) -> str:
+    """Why we lose, where we do: the best peer is quicker, by more than is promised."""
+    return f": {REASONS.get(name, 'no reason is known')}" if over > max(1, ROWS[name].limit) else ""
 
 
 def _table(load: Load, entries: Sequence[Entry]) -> Table:

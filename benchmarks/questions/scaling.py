@@ -1,4 +1,4 @@
-"""How time and the parent's memory grow with the number of trivial items, as a list and as a stream."""
+"""How time and the parent's memory grow with the number of items, as a list and as a stream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from amorsize_async import AsyncExecutor
 
 from ..answers import Answer, Promise, Settings, Table
-from ..loads import next_number
+from ..loads import burning, next_number
 from ..programs import printed
 
 __all__ = ("ask",)
@@ -52,45 +52,63 @@ asyncio.run(main())
 """
 """Prints by how many MiB the memory of a new interpreter grew at most, after a run of 1,000 items."""
 
+TRIVIAL, WORK = "trivial items", "items of 10 microseconds"
+"""The series. In the first one, what a stream costs beside a list is all there is; the second is work to be done."""
+
+KEPT = 0.8
+"""Of the list's speed, what `async for` is to keep."""
+
 Cells = dict[str, dict[int, list[float]]]
 """Numbers of each round, by form and size."""
+
+Runs = dict[str, Callable[[int], Awaitable[Any]]]
+"""By form, what runs so many items."""
 
 
 async def ask(settings: Settings) -> Answer:
     """Time the forms in turn on one executor; then see the memory of each in a new interpreter."""
     sizes = [10**power for power in range(3, 6 if settings.quick else 7)]
     async with AsyncExecutor(settings.workers) as executor:
-        seconds = await _seconds(executor, sizes, settings.rounds)
+        trivial = await _seconds(_runs(executor, next_number), sizes, settings.rounds)
+        work = {form: run for form, run in _runs(executor, burning(10e-6)).items() if form in {LIST, STREAM}}
+        worked = await _seconds(work, sizes, settings.rounds)
     memory: Cells = {form: {size: [] for size in sizes} for form in CALLS}
     for _ in range(1 if settings.quick else 2):
         for form in CALLS:
             for size in sizes:
                 memory[form][size].append(await _memory(form, size, settings.workers))
-    tables = [_table_of_speed(sizes, seconds), _table_of_memory(sizes, memory)]
-    return Answer(tables, _promises(sizes, seconds, memory), [{"seconds": seconds, "memory_mib": memory}])
+    series = {TRIVIAL: trivial, WORK: worked}
+    tables = [*(_table_of_speed(name, sizes, cells) for name, cells in series.items()), _table_of_memory(sizes, memory)]
+    numbers = [{"series": name, "seconds": cells} for name, cells in series.items()]
+    return Answer(tables, _promises(sizes, series, memory), [*numbers, {"series": TRIVIAL, "memory_mib": memory}])
 
 
-async def _seconds(executor: AsyncExecutor, sizes: list[int], rounds: int) -> Cells:
+def _runs(executor: AsyncExecutor, fn: Callable[[int], int]) -> Runs:
     async def consume(items: Any) -> None:
-        async for _ in executor.stream(next_number, items):
+        async for _ in executor.stream(fn, items):
             pass
 
-    runs: dict[str, Callable[[int], Awaitable[Any]]] = {
-        LIST: lambda size: executor.execute(next_number, list(range(size))),
+    return {
+        LIST: lambda size: executor.execute(fn, list(range(size))),
         STREAM: lambda size: consume(list(range(size))),
         GENERATOR: lambda size: consume(item for item in range(size)),
         BARE: _bare,
     }
+
+
+async def _seconds(runs: Runs, sizes: list[int], rounds: int) -> Cells:
+    """Time each form once in every round; who leads changes. One more round, of the smallest size, counts nowhere."""
     seconds: Cells = {form: {size: [] for size in sizes} for form in runs}
+    for form in runs:
+        await runs[form](sizes[0])
     for size in sizes:
-        for number in range(-1, rounds):
-            forms = [*runs][number % len(runs) :] + [*runs][: number % len(runs)]
-            for form in forms:
+        for number in range(rounds):
+            lead = number % len(runs)
+            for form in [*runs][lead:] + [*runs][:lead]:
                 gc.collect()
                 began = time.perf_counter()
                 await runs[form](size)
-                if number >= 0:
-                    seconds[form][size].append(time.perf_counter() - began)
+                seconds[form][size].append(time.perf_counter() - began)
     return seconds
 
 
@@ -110,12 +128,23 @@ async def _memory(form: str, size: int, workers: int) -> float:
     return float(await printed(MEMORY.format(workers=workers, items=items, warm=warm, call=CALLS[form])))
 
 
-def _table_of_speed(sizes: list[int], seconds: Cells) -> Table:
-    rows = [
-        [form, *(f"{1e9 * statistics.median(seconds[form][size]) / size:,.0f}" for size in sizes), ""]
-        for form in seconds
-    ]
-    return Table("nanoseconds an item", ("form", *(f"{size:,} items" for size in sizes), ""), rows)
+def _nanoseconds(cells: Cells, form: str, size: int) -> float:
+    return 1e9 * statistics.median(cells[form][size]) / size
+
+
+def _table_of_speed(name: str, sizes: list[int], cells: Cells) -> Table:
+    rows = [[form, *(f"{_nanoseconds(cells, form, size):,.0f}" for size in sizes), ""] for form in cells]
+    notes = [_room(sizes[-1], cells)] if BARE in cells else []
+    return Table(f"nanoseconds an item, {name}", ("form", *(f"{size:,} items" for size in sizes), ""), rows, notes)
+
+
+def _room(most: int, cells: Cells) -> str:
+    """What the promise leaves for a stream, and how much of that the language takes."""
+    room, bare = _nanoseconds(cells, LIST, most) / KEPT, _nanoseconds(cells, BARE, most)
+    return (
+        f"{KEPT:g} of the list's speed leaves a stream {room:,.0f} ns an item at {most:,} items; "
+        f"the language's own loop takes {bare:,.0f} of them"
+    )
 
 
 def _table_of_memory(sizes: list[int], memory: Cells) -> Table:
@@ -124,16 +153,15 @@ def _table_of_memory(sizes: list[int], memory: Cells) -> Table:
     return Table("MiB that the parent grows by", ("form", *(f"{size:,} items" for size in sizes), ""), rows, notes)
 
 
-def _promises(sizes: list[int], seconds: Cells, memory: Cells) -> list[Promise]:
+def _promises(sizes: list[int], series: dict[str, Cells], memory: Cells) -> list[Promise]:
     most, fewer = sizes[-1], sizes[-2]
-    pairs = zip(seconds[LIST][most], seconds[STREAM][most], strict=True)
-    grown = min(memory[GENERATOR][most]) - min(memory[GENERATOR][fewer])
-    return [
-        Promise(
-            f"{most:,} items: speed of `async for` over that of the list",
-            statistics.median(mine / its for mine, its in pairs),
-            0.8,
-            at_least=True,
-        ),
-        Promise(f"a generator of {most:,} items takes so many MiB more than one of {fewer:,}", grown, 8),
+    kept = [
+        Promise(f"{most:,} {name}: speed of `async for` over that of the list", _kept(cells, most), KEPT, at_least=True)
+        for name, cells in series.items()
     ]
+    grown = min(memory[GENERATOR][most]) - min(memory[GENERATOR][fewer])
+    return [*kept, Promise(f"a generator of {most:,} items takes so many MiB more than one of {fewer:,}", grown, 8)]
+
+
+def _kept(cells: Cells, size: int) -> float:
+    return statistics.median(mine / its for mine, its in zip(cells[LIST][size], cells[STREAM][size], strict=True))
