@@ -144,6 +144,10 @@ class ChunkSizer:
         """Seconds a chunk may take before its worker sends back the rest: none for a size that the user chose."""
         return BUDGET_SECONDS if self.chunksize is None else math.inf
 
+    def seconds_of(self, items: int) -> float:
+        """Seconds that a chunk of so many items should take a worker; 0 if that is not known, as with coroutines."""
+        return 0.0 if self.costs is None or self.is_async else min(self.budget, self.costs.item_seconds * items)
+
     def stride(self) -> int:
         """Items the worker runs between two looks at its cell: 1 unless they are known to be tiny."""
         if self.costs is None or self.is_async:

@@ -223,6 +223,7 @@ class Traffic:
         watch.transfer()
         place.taken += len(batch.items)
         future = self._called(place, job.call, *job.args)
+        self._pool.expect(place, self.sizer.seconds_of(len(batch.items)))
         flight = Flight(place, batch, job, terms.stride, watch, future, self._deadline(place, job, future))
         self._flights.add(flight)
         self._sent_to.add(place)

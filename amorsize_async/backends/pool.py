@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -19,14 +21,19 @@ from .._chunk import CELL_WORDS, STOP, Cell, ChunkReply
 from .._deaths import Death
 from .._sharing import Share, level, most_deserving
 from ..errors import ExecutorClosedError
+from .agenda import Agenda
 
 __all__ = ("Flight", "Place", "Pool")
 
 QUEUED_CHUNKS = 1
-# Chunks that wait at a worker behind the one it runs, to hide the round trip (0.3 ms). Only while one execution has the
-# pool to itself: a queued chunk is time that a small call would have to wait, and a worker never holds chunks of two
-# executions at once, so that killing it for one harms no other. And only behind a chunk whose cost was known when it
-# was sent: behind the first item of a run, which may take an hour, nothing waits.
+# Chunks that wait at a worker behind the one it runs, to hide the round trip (0.3 ms), shortly before that is done:
+# see `agenda`. Only while one execution has the pool to itself: a queued chunk is time that a small call would have to
+# wait, and a worker never holds chunks of two executions at once, so that killing it for one harms no other. And only
+# behind a chunk whose cost was known when it was sent: behind the first item of a run, which may take an hour, nothing
+# waits.
+
+EARLY = 0.0005
+# Seconds by which a timer may come too early, and does: the loop's clock is coarser than ours.
 
 DIED_WAIT = 1.0
 # Seconds to wait for the futures of a worker that was killed: they break within milliseconds.
@@ -53,6 +60,7 @@ class Place:
     steady: bool = False
     taken: int = 0
     unclaimed: Counter[Share] = field(default_factory=Counter)
+    agenda: Agenda = field(default_factory=Agenda)
 
     @property
     def left(self) -> int | None:
@@ -122,6 +130,7 @@ class Pool:
         self._shares: dict[Share, Callable[[], None]] = {}
         self._waiting: dict[Share, dict[asyncio.Future[Place], None]] = {}
         self._idle = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         busy = sum(place.load for place in self.places)
@@ -202,9 +211,15 @@ class Pool:
         place.load += 1
         share.take(place)
 
+    def expect(self, place: Place, seconds: float) -> None:
+        """Note that a place was handed a chunk that should take so long; 0 if nobody knows."""
+        place.agenda.add(seconds, time.monotonic())
+        self._grant()
+
     def release(self, place: Place, share: Share, reply: ChunkReply | None) -> None:
         """Give a place back after a chunk, with its reply if there is one."""
         place.chunks += 1
+        place.agenda.done(time.monotonic())
         if reply is not None:
             self.healthy()
             place.seconds += reply.seconds
@@ -216,6 +231,7 @@ class Pool:
         """Give a place back unused, or see `release`."""
         place.load -= 1
         if not place.load:
+            place.agenda.clear()
             place.resume()
         share.give_back(place, seconds)
         self._grant()
@@ -295,7 +311,10 @@ class Pool:
         """Start places for those who wait, if there may be more."""
 
     def _grant(self) -> None:
-        """Hand free places to those who wait, the most deserving first."""
+        """Hand free places to those who wait, the most deserving first; see to it that none is forgotten."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         for share in () if self._full() else most_deserving(set(self._waiting)):
             while share in self._waiting and (place := self._free_place(share)) is not None:
                 waiter = next(iter(self._waiting[share]))
@@ -304,6 +323,14 @@ class Pool:
                     place.steady = share.steady and (place.steady or not place.load)
                     self.hold(place, share)
                     waiter.set_result(place)
+            if share in self._waiting:
+                self._call_again(share)
+
+    def _call_again(self, share: Share) -> None:
+        """Set the alarm for when a place may take one more chunk of `share` behind another."""
+        at = min((place.agenda.next_at(place.load) for place in self._open_to(share)), default=math.inf)
+        if at < math.inf and self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(max(0.0, at - time.monotonic()), self._grant)
 
     def _full(self) -> bool:
         """Whether no place takes one chunk more, whoever asks: told without asking for each of hundreds that wait."""
@@ -312,16 +339,24 @@ class Pool:
 
     def _free_place(self, share: Share) -> Place | None:
         """The least loaded place that may take one more chunk of `share`, None if all are full."""
-        queued = QUEUED_CHUNKS if share.steady and len(self._shares) <= 1 and not self._more_to_come(share) else 0
-        room = 1 + queued
+        soon = time.monotonic() + EARLY
         fitting = [
+            place
+            for place in self._open_to(share)
+            if place.load < place.width or place.width > 1 or place.agenda.next_at(place.load) <= soon
+        ]
+        return min(fitting, key=lambda place: place.load / place.width, default=None)
+
+    def _open_to(self, share: Share) -> list[Place]:
+        """The places that may take one more chunk of `share`, now or soon."""
+        queued = QUEUED_CHUNKS if share.steady and len(self._shares) <= 1 and not self._more_to_come(share) else 0
+        return [
             place
             for place in self.places
             if place.ready and not place.worn and share.may_use(place)
             # Behind a chunk whose size is not known yet, nobody can tell how much a limited place has left.
-            if place.load < place.width * (room if place.steady and place.left is None else 1)
+            if place.load < place.width * (1 + queued if place.steady and place.left is None else 1)
         ]
-        return min(fitting, key=lambda place: place.load / place.width, default=None)
 
     def _more_to_come(self, share: Share) -> bool:
         """Whether places for `share` are being started: then none should get two chunks already."""
