@@ -138,6 +138,7 @@ class Traffic:
 
     async def place(self) -> Place:
         """A place for one chunk; that there is none, and will be none, ends the run."""
+        await self._transport.caught_up()
         try:
             return await self._pool.acquire(self._share)
         except AmorsizeError as exc:

@@ -50,6 +50,8 @@ class Transport:
         self._sizer = sizer
         self._turn = asyncio.Lock()
         self._packing, self._loading = asyncio.Lock(), asyncio.Lock()
+        self._waiting = 0
+        self._loaded = asyncio.Event()
 
     def packed_now(self, batch: Batch, terms: Terms) -> Job | None:
         """The job for a batch; None if making it at one turn of the loop would hold that for too long."""
@@ -168,12 +170,26 @@ class Transport:
         if reply.bytes_out < ONE_A_TURN:
             return load_values(reply, arena)
         if _is_light(reply):
-            async with self._loading:
-                sliced = isinstance(reply.values, Sliced)
-                return await (self._joined(reply, arena, watch) if sliced else self._read(reply, arena, watch))
+            return await self._loaded_in_turns(reply, arena, watch)
         loaded = await in_thread(partial(load_values, reply, arena, gently=True))
         watch.beside()
         return loaded
+
+    async def caught_up(self) -> None:
+        """Wait until no more replies are to be unpacked than there are workers: what waits holds memory, and is late."""
+        while self._waiting > self._sizer.n_jobs:
+            self._loaded.clear()
+            await self._loaded.wait()
+
+    async def _loaded_in_turns(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:
+        self._waiting += 1
+        try:
+            async with self._loading:
+                sliced = isinstance(reply.values, Sliced)
+                return await (self._joined(reply, arena, watch) if sliced else self._read(reply, arena, watch))
+        finally:
+            self._waiting -= 1
+            self._loaded.set()
 
     async def _joined(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:
         """See `load_values`: a slice at a turn of the loop."""
