@@ -31,10 +31,11 @@ BUDGET_SECONDS = 3 * TARGET_SECONDS
 # When a chunk has taken this long, its worker sends back what is done and the rest unrun: the items turned out to be
 # much heavier than those before, and others wait.
 
-MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES = (2 << 20) + (64 << 10), 1 << 20
-# Bytes of a chunk in either direction, which bounds what is in flight: two chunks a worker. A little over 2 MiB so that
-# two items of one fit in. Copying them takes 0.5 to 1 ms. Where payloads go through pipes, the threads of the pool copy
-# them three times and hold the interpreter meanwhile.
+MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES = (4 << 20) + (64 << 10), 1 << 20
+# Bytes of a chunk in either direction, which bounds what is in flight: two chunks a worker. A little over 4 MiB so that
+# four items of one fit in: handing over a chunk costs as much as copying 4 MiB into memory that was used before, and
+# twice as much did not help. Where payloads go through pipes, the threads of the pool copy them three times and hold
+# the interpreter meanwhile.
 
 A_TURN_SECONDS, MOST_TURNS = 0.0003, 12
 # The most that pickling and unpickling may hold the loop at one of its turns, and the turns that one chunk may have: a

@@ -15,7 +15,7 @@ from typing import Any
 
 from ._arena import Arena, Stored, end_of, filled, pieces_of, read
 from ._chunk import ChunkReply
-from ._chunking import ChunkSizer
+from ._chunking import MAX_CHUNK_BYTES, ChunkSizer
 from ._parcel import Bundle, Sliced, copied_size, parcel_size
 from ._parts import Bound, TooLarge, Watch, give_way
 from ._payload import PackedFunction, pack_function
@@ -31,8 +31,8 @@ SLACK, ITEM_SECONDS = 1.5, 0.002
 
 ON_LOOP_SECONDS = 0.001
 PICKLED_ON_LOOP, UNPICKLED_ON_LOOP, COPIED_ON_LOOP = 1 << 20, 1 << 17, (2 << 20) + (64 << 10)
-# The most that one turn may hold the loop: seconds of pickling, and bytes that are pickled, unpickled,
-# and only copied. What is large shows when so much of it is pickled, and is begun anew beside the loop: a first item
+# The most that one turn may hold the loop: seconds of pickling, and bytes that are pickled, unpickled, and only copied;
+# `_chunking` has less in mind. What is large shows when so much of it is pickled, and is begun anew beside the loop: a first item
 # that is a list of millions costs the loop no more than this, either. Small objects are made from 100 bytes in each
 # microsecond; copies take 0.2 ms a MiB, more into memory that is new; a hop to a thread and back takes 0.1 ms.
 
@@ -76,8 +76,9 @@ class Transport:
         costs, width, items = self._sizer.costs, self._sizer.slice_size(), len(batch.items)
         if costs is None or width is None:
             return items
-        if costs.item_transfer > ITEM_SECONDS or costs.item_bytes * items > 1.2 * COPIED_ON_LOOP:
+        if costs.item_transfer > ITEM_SECONDS or costs.item_bytes > 1.2 * COPIED_ON_LOOP:
             return 0
+        width = max(1, min(width, int(COPIED_ON_LOOP / max(costs.item_bytes, 1e-9))))
         return min(items, width) if items > SLACK * width else items
 
     async def _packed_in_turns(self, batch: Batch, terms: Terms, width: int, watch: Stopwatch) -> Job | None:
@@ -176,7 +177,7 @@ class Transport:
         return loaded
 
     async def caught_up(self) -> None:
-        """Wait until no more replies are to be unpacked than there are workers: what waits holds memory, and is late."""
+        """Wait until no more replies are to be unpacked than there are workers: what waits holds memory."""
         while self._waiting > self._sizer.n_jobs:
             self._loaded.clear()
             await self._loaded.wait()
@@ -247,6 +248,6 @@ def _is_light(reply: ChunkReply) -> bool:
         return True
     values = reply.values
     slices = values.slices if isinstance(values, Sliced) else (values,)
-    return copied_size(values) <= COPIED_ON_LOOP and all(
+    return copied_size(values) <= MAX_CHUNK_BYTES and all(
         parcel_size(each) - copied_size(each) <= UNPICKLED_ON_LOOP for each in slices
     )

@@ -8,7 +8,7 @@ REASONS: dict[str, str] = {
     "trivial": "the loop pickles in pieces of half a millisecond, to be on time; Pool.map does it in threads",
     "documents": "the loop pickles in pieces of half a millisecond, to be on time; peers do it in threads",
     "10us": "a chunk costs the parent 0.4 ms, and chunks of 50 ms are smaller than the best for this load",
-    "arrays_in": "handing over a chunk of 2 MiB costs the parent as much as copying it: 0.4 ms in three threads",
+    "arrays_in": "handing over a chunk of 4 MiB costs the parent as much as copying it: 0.4 ms in three threads",
     "arrays_in_out": "as for arrays in; and the loop copies each result, a MiB at a turn, into memory that is new",
 }
 """By the name of the row."""

@@ -146,6 +146,25 @@ async def test_arrays_of_many_sizes_come_home_in_blocks_as_they_were(executor):
     assert [(len(result), result.min(), result.max()) for result in results] == [(size, 2.0, 2.0) for size in sizes]
 
 
+@linux
+async def test_results_that_wait_to_be_read_hold_new_items_back(executor, monkeypatch):
+    """Else each chunk would have memory of its own, where workers are quicker than the loop."""
+    made = []
+
+    def noted():
+        made.append(True)
+        return nameless_file()
+
+    nameless_file = _system.nameless_file
+    monkeypatch.setattr(_system, "nameless_file", noted)
+    items = [np.full(MIB // 8, number) for number in range(80)]
+
+    results = await executor.execute(np.negative, items, chunksize=1)
+
+    assert [int(result[0]) for result in results] == [-number for number in range(80)]
+    assert len(made) <= 2 * 2 + 2 + 2  # two chunks a worker, as many replies as workers, and those just sent
+
+
 # ── many small objects ───────────────────────────────────────────────────────────────────────────────────────────────
 
 DOCUMENTS = [{"number": number, "words": [f"{number} {at}" for at in range(60)]} for number in range(4_000)]
