@@ -31,10 +31,10 @@ SLACK, ITEM_SECONDS = 1.5, 0.002
 
 ON_LOOP_SECONDS = 0.001
 PICKLED_ON_LOOP, UNPICKLED_ON_LOOP, COPIED_ON_LOOP = 1 << 20, 1 << 17, (2 << 20) + (64 << 10)
-# The most that one turn may hold the loop: seconds of pickling, and bytes that are pickled, unpickled, and only copied;
-# `_chunking` has less in mind. What is large shows when so much of it is pickled, and is begun anew beside the loop: a first item
-# that is a list of millions costs the loop no more than this, either. Small objects are made from 100 bytes in each
-# microsecond; copies take 0.2 ms a MiB, more into memory that is new; a hop to a thread and back takes 0.1 ms.
+# The most that one turn may hold the loop: seconds of pickling, and bytes that are pickled, unpickled, and only copied.
+# What is large shows when so much of it is pickled, and is begun anew beside the loop: a first item that is a list of
+# millions costs the loop no more than this, either. Small objects are made from 100 bytes in each microsecond; copies
+# take 0.2 ms a MiB, more into memory that is new; a hop to a thread and back takes 0.1 ms.
 
 ONE_A_TURN, COPIED_A_TURN = 1 << 15, 1 << 20
 # Bytes of a payload from which each has a turn of the loop to itself, since replies of many workers may come at once;
