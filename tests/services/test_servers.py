@@ -1,4 +1,4 @@
-"""Applications on uvicorn and on aiohttp, as processes: many clients at once, clients that leave, signals, reloading."""
+"""Applications on uvicorn and on aiohttp, as processes: many clients at once, clients that leave, signals, reloads."""
 
 from __future__ import annotations
 
