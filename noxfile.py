@@ -88,7 +88,7 @@ def faults(session: nox.Session) -> None:
 @nox.session
 def sweeps(session: nox.Session) -> None:
     """Cancel calls at every turn of their loop, use and abuse an executor at random, and run in odd places."""
-    install_groups(session, "tests")
+    install_groups(session, "runner")
     session.install(".")
     session.run("pytest", "tests/sweeps", "tests/places", *session.posargs)
 
@@ -114,8 +114,9 @@ def examples(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Tell which lines and branches the tests reach, in workers too; too few is an error."""
-    install_groups(session, "tests")
+    install_groups(session, "coverage")
     if not list(ROOT.glob(".coverage.*")):  # `tests` has not run, or not on the Python that measures
+        install_groups(session, "tests")
         session.install(".")
         session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
     session.run("coverage", "combine", "-q")
@@ -151,7 +152,7 @@ def security(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[-1])
 def foreign(session: nox.Session) -> None:
     """Run CPython's own executor tests against this library, on the newest Python, if they came with it."""
-    install_groups(session, "tests")
+    install_groups(session, "runner")
     session.install(".")
     session.run("pytest", "tests/foreign", *session.posargs)
 

@@ -1,4 +1,4 @@
-"""Executors on real processes, one start method after the other."""
+"""Executors on real processes: started as by default, or in one way after the other where that may matter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ def start_method(request):
 
 
 @pytest.fixture
-async def executor(start_method):
+async def executor():
     """A warm executor of two workers, closed after the test."""
+    async with AsyncExecutor(2) as executor:
+        yield executor
+
+
+@pytest.fixture
+async def each_executor(start_method):
+    """The same, started in one way after the other: for what a worker imports, what it is sent, and how it dies."""
     async with AsyncExecutor(2, start_method=start_method) as executor:
         yield executor

@@ -20,15 +20,15 @@ async def running(executor, count=1):
             await asyncio.sleep(0.001)
 
 
-async def test_a_time_limit_stops_items_that_run(executor):
+async def test_a_time_limit_stops_items_that_run(each_executor):
     """An hour's nap is killed; the limit is asyncio's."""
     began = time.perf_counter()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
-            await executor.execute(jobs.nap, [3600.0, 3600.0])
+            await each_executor.execute(jobs.nap, [3600.0, 3600.0])
 
     assert time.perf_counter() - began < 2.0
-    assert executor.statistics().chunks == 0
+    assert each_executor.statistics().chunks == 0
 
 
 async def test_an_anyio_scope_cancels_too(executor):
@@ -40,17 +40,17 @@ async def test_an_anyio_scope_cancels_too(executor):
     assert executor.statistics().chunks == 0
 
 
-async def test_short_items_end_in_the_grace_and_their_workers_live(executor):
+async def test_short_items_end_in_the_grace_and_their_workers_live(each_executor):
     """Only what outlives the grace is killed."""
-    workers = set(executor.statistics().workers)
-    task = asyncio.ensure_future(executor.execute(jobs.nap, [0.01] * 1000))
-    await running(executor)
+    workers = set(each_executor.statistics().workers)
+    task = asyncio.ensure_future(each_executor.execute(jobs.nap, [0.01] * 1000))
+    await running(each_executor)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    assert set(executor.statistics().workers) == workers
-    assert await executor.execute(jobs.square, [3]) == [9]
+    assert set(each_executor.statistics().workers) == workers
+    assert await each_executor.execute(jobs.square, [3]) == [9]
 
 
 async def test_a_cancelled_call_harms_no_other(executor):
@@ -107,7 +107,7 @@ async def test_a_call_can_be_cancelled_while_workers_start():
     """The start is given up with the executor."""
     executor = AsyncExecutor(2, start_method="spawn", initializer=jobs.nap, initargs=(3600,))
     task = asyncio.ensure_future(executor.start())
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -124,12 +124,12 @@ async def test_closing_lets_calls_end_within_the_drain(executor):
     assert await call == [0.3] * 2
 
 
-async def test_closing_stops_calls_that_outlive_the_drain(executor):
+async def test_closing_stops_calls_that_outlive_the_drain(each_executor):
     """They raise ExecutorClosedError."""
-    call = asyncio.ensure_future(executor.execute(jobs.nap, [3600.0] * 4))
-    await running(executor)
+    call = asyncio.ensure_future(each_executor.execute(jobs.nap, [3600.0] * 4))
+    await running(each_executor)
     began = time.perf_counter()
-    await executor.aclose(drain=0.1)
+    await each_executor.aclose(drain=0.1)
     results = await asyncio.gather(call, return_exceptions=True)
 
     assert type(results[0]).__name__ == "ExecutorClosedError"
@@ -142,13 +142,13 @@ async def test_a_generator_that_hangs_does_not_hold_a_cancelled_call(executor):
 
     def hanging():
         yield 1
-        time.sleep(1.0)
+        time.sleep(0.7)
 
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2):
+        async with asyncio.timeout(0.1):
             await executor.execute(jobs.square, hanging())
 
-    assert time.perf_counter() - began < 0.9
+    assert time.perf_counter() - began < 0.6
 
 
 async def test_an_async_generator_is_closed_when_the_call_is_cancelled(executor):

@@ -23,15 +23,15 @@ from amorsize_async.errors import (
 )
 
 
-async def test_the_callers_exception_comes_as_itself(executor):
+async def test_the_callers_exception_comes_as_itself(each_executor):
     """Not in a group, with the worker's traceback as its cause and the index in a note."""
     with pytest.raises(ZeroDivisionError) as caught:
-        await executor.execute(jobs.divide, [1, 2, 0, 4])
+        await each_executor.execute(jobs.divide, [1, 2, 0, 4])
 
     assert caught.value.__notes__ == ["amorsize_async: raised for item 2"]
     assert isinstance(caught.value.__cause__, RemoteTraceback)
     assert "in divide" in str(caught.value.__cause__)
-    assert await executor.execute(jobs.square, [3]) == [9]
+    assert await each_executor.execute(jobs.square, [3]) == [9]
 
 
 async def test_exceptions_can_be_had_as_results(executor):
@@ -135,9 +135,9 @@ async def test_an_unpicklable_item_fails_alone(executor):
     assert "item 1 cannot be pickled" in str(results[1])
 
 
-async def test_an_item_that_cannot_be_unpickled_fails_alone(executor):
+async def test_an_item_that_cannot_be_unpickled_fails_alone(each_executor):
     """In the worker; its chunk-mates run once."""
-    results = await executor.execute(jobs.identity, [1, jobs.Bomb(), 3], chunksize=3, return_exceptions=True)
+    results = await each_executor.execute(jobs.identity, [1, jobs.Bomb(), 3], chunksize=3, return_exceptions=True)
 
     assert (results[0], results[2]) == (1, 3)
     assert "item 1 cannot be unpickled in the worker: RuntimeError;" in str(results[1])
@@ -145,9 +145,9 @@ async def test_an_item_that_cannot_be_unpickled_fails_alone(executor):
 
 
 @pytest.mark.parametrize("fn", [jobs.make_bomb, jobs.make_lock], ids=["unpickling", "pickling"])
-async def test_a_result_that_cannot_travel_fails_alone(executor, fn):
+async def test_a_result_that_cannot_travel_fails_alone(each_executor, fn):
     """On either side of the border."""
-    results = await executor.execute(fn, range(6), chunksize=6, return_exceptions=True)
+    results = await each_executor.execute(fn, range(6), chunksize=6, return_exceptions=True)
 
     assert [type(result) for result in results] == [int, int, int, UnpicklableError, int, int]
     assert "result" in str(results[3])
@@ -201,10 +201,10 @@ async def test_an_item_that_kills_its_worker_fails_alone_by_name(executor, poiso
     assert await executor.execute(jobs.square, [3]) == [9]
 
 
-async def test_a_crash_ends_the_call_by_default(executor):
+async def test_a_crash_ends_the_call_by_default(each_executor):
     """It is the first failure; which of two that die at the same time comes first is left open."""
     with pytest.raises(WorkerCrashedError, match=r"died with exit code 17 while it ran item [01]"):
-        await executor.execute(jobs.die, [1, 2], n_jobs=1)
+        await each_executor.execute(jobs.die, [1, 2], n_jobs=1)
 
 
 async def test_a_tiny_item_that_kills_its_worker_is_still_found(executor):
@@ -219,7 +219,7 @@ async def test_a_tiny_item_that_kills_its_worker_is_still_found(executor):
     assert results[12_345].index == 12_345
 
 
-async def test_a_coroutine_that_kills_its_worker_is_still_found(executor):
+async def test_a_coroutine_that_kills_its_worker_is_still_found(each_executor):
     """All items of the chunk are suspects, and run again one by one."""
 
     async def step(item):
@@ -227,18 +227,18 @@ async def test_a_coroutine_that_kills_its_worker_is_still_found(executor):
             os._exit(9)
         return item
 
-    results = await executor.execute(step, range(12), return_exceptions=True)
+    results = await each_executor.execute(step, range(12), return_exceptions=True)
 
     assert [index for index, result in enumerate(results) if result != index] == [5]
 
 
-async def test_an_idle_worker_that_died_costs_nothing(executor):
+async def test_an_idle_worker_that_died_costs_nothing(each_executor):
     """The next call finds another."""
-    for pid in executor.statistics().workers:
+    for pid in each_executor.statistics().workers:
         os.kill(pid, signal.SIGKILL)
 
-    assert await executor.execute(jobs.square, range(100)) == [n * n for n in range(100)]
-    assert executor.statistics().lost >= 1
+    assert await each_executor.execute(jobs.square, range(100)) == [n * n for n in range(100)]
+    assert each_executor.statistics().lost >= 1
 
 
 async def test_an_initializer_that_raises_is_the_cause(start_method):
@@ -253,8 +253,8 @@ async def test_an_initializer_that_raises_is_the_cause(start_method):
 
 async def test_a_start_that_takes_too_long_is_given_up(start_method):
     """The hanging worker is killed."""
-    with pytest.raises(WorkerStartError, match=r"did not start within 0\.5 s"):
-        async with AsyncExecutor(1, start_method=start_method, initializer=jobs.nap, initargs=(60,), start_timeout=0.5):
+    with pytest.raises(WorkerStartError, match=r"did not start within 0\.3 s"):
+        async with AsyncExecutor(1, start_method=start_method, initializer=jobs.nap, initargs=(60,), start_timeout=0.3):
             pass
 
 

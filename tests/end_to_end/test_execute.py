@@ -41,10 +41,10 @@ async def test_results_equal_a_plain_loop_for_every_kind_of_input(executor, kind
 
 
 @pytest.mark.parametrize("items", [[], [3], [3, 4]], ids=["none", "one", "two"])
-async def test_small_inputs_work(executor, items):
+async def test_small_inputs_work(each_executor, items):
     """Nothing, one item, fewer items than workers."""
-    assert await executor.execute(jobs.square, items) == [item * item for item in items]
-    assert await executor.execute(jobs.square, iter(items)) == [item * item for item in items]
+    assert await each_executor.execute(jobs.square, items) == [item * item for item in items]
+    assert await each_executor.execute(jobs.square, iter(items)) == [item * item for item in items]
 
 
 async def test_strings_and_bytes_are_sequences_of_their_items(executor):
@@ -85,24 +85,24 @@ async def test_the_shared_executor_grows_to_what_is_asked_for():
     assert len(set(pids)) == 4
 
 
-async def test_lambdas_and_closures_work(executor):
+async def test_lambdas_and_closures_work(each_executor):
     """They travel by value."""
     offset = 10
 
-    assert await executor.execute(lambda x: x + offset, [1, 2]) == [11, 12]
+    assert await each_executor.execute(lambda x: x + offset, [1, 2]) == [11, 12]
 
 
-async def test_bound_methods_and_partials_work(executor):
+async def test_bound_methods_and_partials_work(each_executor):
     """Whatever can be called."""
-    assert await executor.execute("{}-{}".format, "ab", n_jobs=1, return_exceptions=True)
-    assert await executor.execute(partial(pow, 2), [1, 2, 3]) == [2, 4, 8]
-    assert await executor.execute(",".join, [["a", "b"], ["c"]]) == ["a,b", "c"]
+    assert await each_executor.execute("{}-{}".format, "ab", n_jobs=1, return_exceptions=True)
+    assert await each_executor.execute(partial(pow, 2), [1, 2, 3]) == [2, 4, 8]
+    assert await each_executor.execute(",".join, [["a", "b"], ["c"]]) == ["a,b", "c"]
 
 
-async def test_coroutine_functions_run_many_at_once(executor):
+async def test_coroutine_functions_run_many_at_once(each_executor):
     """A hundred naps of 50 ms in two workers take far less than one after the other would."""
     began = time.perf_counter()
-    naps = await executor.execute(jobs.nap_soon, [0.05] * 100)
+    naps = await each_executor.execute(jobs.nap_soon, [0.05] * 100)
 
     assert naps == [0.05] * 100
     assert time.perf_counter() - began < 0.05 * 100 / 5
@@ -139,14 +139,14 @@ async def test_a_call_that_becomes_heavy_is_spread_again(executor):
     assert min(Counter(pids[-24:]).values()) >= 6
 
 
-async def test_results_may_be_large(executor):
+async def test_results_may_be_large(each_executor):
     """Megabytes in and out."""
     items = [bytes([n]) * 3_000_000 for n in range(6)]
 
-    assert await executor.execute(jobs.identity, items) == items
+    assert await each_executor.execute(jobs.identity, items) == items
 
 
-async def test_a_class_of_main_comes_back_as_itself(executor):
+async def test_a_class_of_main_comes_back_as_itself(each_executor):
     """What travels by value is the same class again at home, so that `isinstance` and `except` work."""
     code = "class Point:\n    def __init__(self, x): self.x = x\nclass Wrong(Exception): pass\n"
     space = {"__name__": "__main__"}
@@ -158,7 +158,7 @@ async def test_a_class_of_main_comes_back_as_itself(executor):
             raise wrong
         return point(item.x + 1)
 
-    moved = await executor.execute(move, [point(1), point(2)], return_exceptions=True)
+    moved = await each_executor.execute(move, [point(1), point(2)], return_exceptions=True)
 
     assert (type(moved[0]), moved[0].x, type(moved[1])) == (point, 2, wrong)
 
@@ -178,11 +178,11 @@ async def test_a_second_call_on_a_warm_executor_starts_at_once(executor):
     assert sorted(times)[4] < start / 10
 
 
-async def test_a_worker_imports_no_event_loop_unless_the_function_does(executor):
+async def test_a_worker_imports_no_event_loop_unless_the_function_does(each_executor):
     """A light worker: neither asyncio nor anyio, although this process has both."""
     names = ["asyncio", "anyio", "psutil", "uvloop", "amorsize_async._run"]
 
-    assert await executor.execute(jobs.loaded_modules, [names]) == [[]]
+    assert await each_executor.execute(jobs.loaded_modules, [names]) == [[]]
 
 
 async def test_initializers_and_thread_limits_reach_each_worker(start_method):

@@ -15,7 +15,7 @@ import jobs
 from amorsize_async import AsyncExecutor, HookEvent, HookManager, execute_async
 from amorsize_async.errors import ItemTimeoutError
 
-LIMIT = 0.4
+LIMIT = 0.25
 
 
 @pytest.mark.parametrize(
@@ -43,27 +43,27 @@ async def test_an_item_whose_result_is_never_pickled_fails_alone(executor):
     assert results == [0, 1, 2]
 
 
-async def test_by_default_the_first_late_item_ends_the_call(executor):
+async def test_by_default_the_first_late_item_ends_the_call(each_executor):
     """As any failure does."""
     with pytest.raises(ItemTimeoutError, match=r"item 3 ran longer than item_timeout=0.2 s"):
-        await executor.execute(jobs.hang, range(8), item_timeout=0.2)
+        await each_executor.execute(jobs.hang, range(8), item_timeout=0.2)
 
-    assert await executor.execute(jobs.square, range(4)) == [0, 1, 4, 9]
+    assert await each_executor.execute(jobs.square, range(4)) == [0, 1, 4, 9]
 
 
 async def test_an_item_has_its_time_from_its_own_start(executor):
     """A chunk may take longer than one item, and so may waiting for a worker."""
-    calls = [executor.execute(jobs.nap, [0.15] * 6, chunksize=3, item_timeout=LIMIT) for _ in range(3)]
+    calls = [executor.execute(jobs.nap, [0.1] * 4, chunksize=4, item_timeout=0.3) for _ in range(3)]
 
-    assert await asyncio.gather(*calls) == [[0.15] * 6] * 3
+    assert await asyncio.gather(*calls) == [[0.1] * 4] * 3
 
 
 async def test_d6_the_start_of_a_worker_does_not_count(start_method):
     """Its initializer takes longer than any item may."""
-    async with AsyncExecutor(1, start_method=start_method, initializer=time.sleep, initargs=(0.5,)) as executor:
+    async with AsyncExecutor(1, start_method=start_method, initializer=time.sleep, initargs=(0.4,)) as executor:
         await executor.execute(jobs.die_on_odd, [1], return_exceptions=True)
 
-        assert await executor.execute(jobs.square, [3], item_timeout=0.3) == [9]
+        assert await executor.execute(jobs.square, [3], item_timeout=0.25) == [9]
 
 
 async def test_a_late_item_is_told_as_an_error_and_its_worker_as_ended(executor):
@@ -80,20 +80,20 @@ async def test_a_late_item_is_told_as_an_error_and_its_worker_as_ended(executor)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-async def test_a14_a_stopped_worker_is_replaced(executor):
+async def test_a14_a_stopped_worker_is_replaced(each_executor):
     """One that is stopped in an item is late; one that is stopped before it takes its chunk is no item's fault."""
-    for pid in executor.statistics().workers:
+    for pid in each_executor.statistics().workers:
         os.kill(pid, signal.SIGSTOP)
 
-    assert await executor.execute(jobs.square, range(4), item_timeout=0.3) == [0, 1, 4, 9]
+    assert await each_executor.execute(jobs.square, range(4), item_timeout=0.3) == [0, 1, 4, 9]
 
 
 async def test_a_blocked_loop_is_no_items_fault(executor):
     """The timer and the reply are found together, late; the workers live, and the call goes on."""
-    call = asyncio.ensure_future(executor.execute(jobs.nap, [0.02] * 40, item_timeout=0.3, return_report=True))
+    call = asyncio.ensure_future(executor.execute(jobs.nap, [0.02] * 40, item_timeout=0.25, return_report=True))
     for _ in range(2):
         await asyncio.sleep(0.1)
-        time.sleep(0.6)  # noqa: ASYNC251 - what a careless application does
+        time.sleep(0.4)  # noqa: ASYNC251 - what a careless application does
     async with asyncio.timeout(20):
         results, report = await call
 

@@ -27,9 +27,9 @@ async def until_running(job):
 # ── results and status ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_job_goes_from_pending_to_ok(executor):
+async def test_a_job_goes_from_pending_to_ok(each_executor):
     """It is there at once, and has its results and its report at the end."""
-    job = executor.start(jobs.square, range(100))
+    job = each_executor.start(jobs.square, range(100))
     assert (job.status, job.report, job.progress.completed) == ("pending", None, 0)
 
     assert await job == [n * n for n in range(100)]
@@ -146,9 +146,9 @@ async def test_an_error_that_somebody_has_seen_is_not_logged(executor, caplog, h
 # ── cancelling ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_cancelling_stops_the_work(executor):
+async def test_cancelling_stops_the_work(each_executor):
     """At once; what waits for the job is told, and only the first call has done it."""
-    job = executor.start(jobs.nap, [60.0] * 4)
+    job = each_executor.start(jobs.nap, [60.0] * 4)
     await until_running(job)
 
     async with asyncio.timeout(5):

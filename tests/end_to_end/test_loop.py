@@ -17,7 +17,7 @@ async def test_a_generator_that_blocks_does_not_block_the_loop(executor):
 
     def slow():
         yield 1
-        time.sleep(1.0)
+        time.sleep(0.5)
         yield 2
 
     async with lag_of_the_loop() as lags:

@@ -27,13 +27,6 @@ MIB = 1 << 20
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has files without a name")
 
 
-@pytest.fixture
-async def executor():
-    """Two workers; how they start does not matter to what they are sent."""
-    async with AsyncExecutor(2) as executor:
-        yield executor
-
-
 def read_only(array):
     """The same array, not to be written to."""
     array.flags.writeable = False
@@ -299,7 +292,7 @@ async def test_a_list_of_millions_does_not_hold_the_loop(executor, way):
     fn, items = (len, [numbers]) if way == "there" else (large_jobs.numbers, [3_000_000])
     worst = []
 
-    for _ in range(4):
+    while len(worst) < 4 and min(worst, default=1) >= 0.03:
         gc.collect()
         async with lag_of_the_loop() as lags:
             results = await executor.execute(fn, items)
@@ -344,7 +337,7 @@ async def _settled(computed):
     before = -1
     while before < len(computed):
         before = len(computed)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.3)
 
 
 # ── what is left behind ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -501,7 +494,7 @@ async def test_a_child_of_a_worker_keeps_what_it_saw(tmp_path):
 async def test_large_bytes_do_not_hold_the_loop_on_their_way_home(executor):
     """They are copied in steps; the best of a few runs."""
     worst = []
-    for _ in range(3):
+    while len(worst) < 3 and min(worst, default=1) >= 0.04:
         async with lag_of_the_loop() as lags:
             (result,) = await executor.execute(large_jobs.made_of, [(96 * MIB, 7)])
         assert len(result) == 96 * MIB

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
+
+from pages import blocks_of
 
 SCRIPT = """
 import asyncio
@@ -191,9 +192,8 @@ def test_hooks_named_in_the_environment_get_every_run(tmp_path):
 
 def test_the_lines_of_the_page_about_payloads_run(tmp_path):
     """Pasted as they stand into a file."""
-    page = (Path(__file__).parents[2] / "docs" / "payloads.md").read_text(encoding="utf-8")
     path = tmp_path / "pasted.py"
-    path.write_text(page.split("```python\n")[1].split("```")[0], encoding="utf-8")
+    path.write_text(blocks_of("docs/payloads.md")[0], encoding="utf-8")
     done = run(path)
 
     assert (done.stderr, done.returncode) == ("", 0)
@@ -202,9 +202,8 @@ def test_the_lines_of_the_page_about_payloads_run(tmp_path):
 
 def test_the_first_lines_of_the_readme_run(tmp_path):
     """Pasted as they stand into a file."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     path = tmp_path / "pasted.py"
-    path.write_text(readme.split("```python\n")[1].split("```")[0], encoding="utf-8")
+    path.write_text(blocks_of("README.md")[0], encoding="utf-8")
     done = run(path)
 
     assert (done.stderr, done.returncode) == ("", 0)

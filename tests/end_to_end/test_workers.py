@@ -93,9 +93,9 @@ def test_starts_that_fail_are_not_a_storm():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-async def test_a2_a_segfault_is_named_with_its_signal_its_item_and_its_stack(executor):
+async def test_a2_a_segfault_is_named_with_its_signal_its_item_and_its_stack(each_executor):
     """As faulthandler saw it in the worker; nothing of it on stderr."""
-    results = await executor.execute(jobs.segfault, range(5), return_exceptions=True)
+    results = await each_executor.execute(jobs.segfault, range(5), return_exceptions=True)
 
     error = results.pop(3)
     assert results == [0, 1, 2, 4]

@@ -17,6 +17,8 @@ except ImportError:
 
 START_METHODS = ("forkserver", "spawn", "fork")
 LOOPS = ("asyncio", "uvloop") if uvloop else ("asyncio",)
+WAYS = (*(("forkserver", loop) for loop in LOOPS), ("spawn", LOOPS[0]), ("fork", LOOPS[-1]))
+"""How pools are started, and on which loop they are used: our own start method on each loop, the others on one."""
 
 
 def pytest_collection_modifyitems(items):

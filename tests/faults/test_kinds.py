@@ -11,14 +11,13 @@ import leaks
 from amorsize_async import AsyncExecutor
 from faults import figures, harm
 from faults.bells import Bell
-from faults.conftest import LOOPS, START_METHODS, new_runner
+from faults.conftest import WAYS, new_runner
 from faults.kinds import KINDS, complaint
 
 BAD = 7
 """The item of twenty that is bad: in the middle of the second chunk of five."""
 
 GOOD = [n * n for n in range(20)]
-WAYS = [(start, loop) for start in START_METHODS for loop in LOOPS]
 
 # CPython warns of a fork beside threads; here it is asked for.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

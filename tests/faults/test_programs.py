@@ -67,7 +67,7 @@ def test_F8_they_go_quickly(fates):  # noqa: N802
     figures.times("from the parent's death to the last process's", [seconds for _, seconds in fates.values()], 1.0)
 
 
-MOMENTS = [0.01 * step for step in range(15)]
+MOMENTS = [0.015 * step for step in range(10)]
 """Seconds after the parent has begun to start its workers; they need about a tenth of one."""
 
 
@@ -137,7 +137,7 @@ def interrupted(bell, load, *, group, again=None):
 def test_F1_ctrl_c_ends_a_script(bell, group, load):  # noqa: N802
     """Within a second, with one traceback, without a line from a worker; a terminal tells all, a notebook one."""
     to = "the group" if group else "the parent"
-    runs = [interrupted(bell, load, group=group) for _ in range(3)]
+    runs = [interrupted(bell, load, group=group) for _ in range(2)]
 
     for _, left, complained in runs:
         assert left == []

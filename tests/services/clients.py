@@ -15,7 +15,7 @@ import aiohttp
 from faults.outside import Program
 from services.servers import PROGRAMS
 
-SIZES = [1, 5, 20, 100]
+SIZES = [1, 5, 20, 50]
 """Items of 1 ms in a request."""
 
 
@@ -62,6 +62,12 @@ async def many(url, count):
                 return answer.status, await answer.json() == {"items": size}
 
         return await asyncio.gather(*map(one, range(count)))
+
+
+def events_of(text):
+    """The events of a stream of server-sent ones: (id, name, data)."""
+    fields = [dict(line.split(": ", 1) for line in event.splitlines()) for event in text.strip().split("\n\n")]
+    return [(int(event["id"]), event["event"], json.loads(event["data"])) for event in fields]
 
 
 class Pulse:

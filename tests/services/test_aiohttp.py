@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from contextlib import asynccontextmanager
 
@@ -13,6 +12,7 @@ from aiohttp import ClientSession, web
 from amorsize_async import AsyncExecutor, HookEvent, HookManager
 from amorsize_async.integrations.aiohttp import EXECUTOR, cancel_on_disconnect, events_response, setup
 from jobs import die, divide, identity, nap
+from services.clients import events_of
 
 SECONDS = 10
 
@@ -135,12 +135,6 @@ async def test_a_connection_goes_on_after_a_watched_request():
     assert len({tuple(peer) for _, peer in answers}) == 1
 
 
-def parsed(stream):
-    """The events of a stream: (id, name, data)."""
-    events = [dict(line.split(": ", 1) for line in event.splitlines()) for event in stream.strip().split("\n\n")]
-    return [(int(event["id"]), event["event"], json.loads(event["data"])) for event in events]
-
-
 async def test_events_are_streamed_to_the_end_and_resumed():
     """A client that tells the last event it saw gets those after it, and no others."""
     jobs = []
@@ -153,9 +147,9 @@ async def test_events_are_streamed_to_the_end_and_resumed():
     async with served(handler, AsyncExecutor(1)) as (_, client, address):
         async with client.get(address) as answer:
             assert answer.content_type == "text/event-stream"
-            events = parsed(await answer.text())
+            events = events_of(await answer.text())
         async with client.get(address, headers={"Last-Event-ID": str(events[-2][0])}) as answer:
-            assert parsed(await answer.text()) == events[-1:]
+            assert events_of(await answer.text()) == events[-1:]
         async with client.get(address, headers={"Last-Event-ID": str(events[-1][0])}) as answer:
             assert answer.status == 204
     assert [events[0][1], events[-1][1], events[-1][2]["status"]] == ["pre_execute", "post_execute", "ok"]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
+from pages import blocks_of
 from services.clients import asked, wait_for
 from services.servers import Server, free_port
 
-PAGE = Path(__file__).parents[2] / "docs" / "aiohttp.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+BLOCKS = blocks_of("docs/aiohttp.md")
 
 
 @pytest.fixture

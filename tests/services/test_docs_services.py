@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2 as httpx
 import pytest
 
+from pages import blocks_of
 from services.servers import uvicorn
 
-PAGE = Path(__file__).parents[2] / "docs" / "services.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+BLOCKS = blocks_of("docs/services.md")
 CURL = re.compile(r'^# curl (?:-X (\w+) )?"(.+)"$', re.MULTILINE)
 SERVICES = [block for block in BLOCKS if "\napp = " in block]
 SCRIPTS = [block for block in BLOCKS if "\napp = " not in block]

@@ -31,7 +31,7 @@ WATCHED = """new Promise(done => {
 """The values that the progress bar has until the job has ended, or has moved so often."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def service():
     """The example on uvicorn."""
     with uvicorn("fastapi_service:app", "--app-dir", EXAMPLES, ready="/metrics") as server:

@@ -1,4 +1,4 @@
-"""Notebooks: functions of a cell, the example, and what is drawn below a cell. Each kernel is a process of its own."""
+"""Notebooks: functions of a cell, the example, and what is drawn below a cell. The kernel is a process of its own."""
 
 from __future__ import annotations
 
@@ -37,11 +37,16 @@ def work(n):
 """
 
 
-@pytest.fixture
-def cell(tmp_path):
-    """What runs a cell in a fresh kernel."""
-    with kernel(tmp_path) as fresh:
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory):
+    """What runs a cell, in a kernel for all tests here: it is its start that takes long."""
+    with kernel(tmp_path_factory.mktemp("kernel")) as fresh:
         yield fresh.run
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """Workers outlive a cell; what is left is asked when the kernel is ended."""
 
 
 def test_the_example_notebook_runs_headless(tmp_path):

@@ -6,15 +6,14 @@ import re
 import subprocess
 import sys
 from hashlib import scrypt
-from pathlib import Path
 
 import pytest
 
+from pages import blocks_of
 from services.kernels import kernel
 from services.servers import Server, free_port, uvicorn
 
-README = Path(__file__).parents[2] / "README.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+BLOCKS = blocks_of("README.md")
 FASTAPI = [block for block in BLOCKS if "FastAPI(" in block]
 AIOHTTP = [block for block in BLOCKS if "web.Application(" in block]
 CELLS = [block for block in BLOCKS if re.search(r"^\S.*\bawait ", block, re.MULTILINE)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 
 import pytest
@@ -21,6 +20,7 @@ from amorsize_async.integrations.starlette import (
     lifespan,
     status_app,
 )
+from services.clients import events_of
 
 SECRET = "canary-7f3a"
 
@@ -35,12 +35,6 @@ def client_of(endpoint, executor=None):
     install_exception_handlers(app)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
-
-
-def events_of(text):
-    """Server-sent events as (id, name, data)."""
-    fields = [dict(line.split(": ", 1) for line in event.splitlines()) for event in text.split("\n\n") if event]
-    return [(int(event["id"]), event["event"], json.loads(event["data"])) for event in fields]
 
 
 def test_an_endpoint_finds_the_executor_of_the_application():

@@ -21,7 +21,7 @@ async def health(request):
     return web.json_response({})
 
 
-@routes.get("/statistics")
+@routes.get("/status/statistics")
 async def statistics(request):
     """The executor at this moment."""
     return web.json_response(asdict(request.app[EXECUTOR].statistics()))
