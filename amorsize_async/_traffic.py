@@ -1,4 +1,4 @@
-"""The chunks of one execution, on their way there and back, and what becomes of those that never come back.
+"""The chunks of one execution, on their way there and back; what becomes of those that never come is in `_recovery`.
 
 The only place that calls `run_in_executor`. `Run` says which items go where; everything after that is here.
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from concurrent.futures import BrokenExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,19 +20,20 @@ from ._books import Books
 from ._chunk import ChunkReply
 from ._chunking import ChunkSizer
 from ._deadline import Deadline
-from ._deaths import Casualties, Death
+from ._deaths import Casualties
 from ._flight import Flight, landed
-from ._judgement import Judge, Judgement
+from ._judgement import Judge
 from ._payload import PackedFunction
+from ._recovery import Recovery
 from ._results import Sink
 from ._retries import second_chances
 from ._sharing import Share
 from ._stopwatch import Stopwatch
 from ._transport import ONE_A_TURN, Transport
-from ._wire import Batch, Job, Loaded, Terms, failed_items, foreign_error, load_values, verdict
+from ._wire import Batch, Job, Loaded, Terms, failed_items, load_values
 from ._worker import forget, send_singly
 from .backends import Place, Pool
-from .errors import AmorsizeError, ExecutorClosedError, RemoteError
+from .errors import AmorsizeError, ExecutorClosedError
 from .policies import RetryPolicy
 
 __all__ = ("RunOptions", "Traffic", "unexpected")
@@ -94,6 +94,9 @@ class Traffic:
         self._transport = Transport(function, pool, sizer)
         casualties = Casualties(options.max_item_deaths, share.limit)
         self._judge = Judge(casualties, options.retry, options.item_timeout)
+        self._recovery = Recovery(
+            pool, sink, books, self._judge, again=self._send_again, later=self._retry, fail=self._fail
+        )
         self._group: asyncio.TaskGroup | None = None
         self._flights: set[Flight] = set()
         self._sent_to: set[Place] = set()
@@ -282,7 +285,7 @@ class Traffic:
         broken = None if flight.future.cancelled() else flight.future.exception()
         if flight.future.cancelled() or broken is not None:
             flight.drop()
-            await self._place_broke(flight, broken)
+            await self._recovery.place_broke(flight, broken, is_async=self.function.is_async)
             return
         reply: ChunkReply = flight.future.result()
         self._judge.survived()
@@ -306,7 +309,7 @@ class Traffic:
         await self._transport.take_back_from(reply, flight.job)
         if loaded is None:
             self._settle(flight)
-            await self._halve(batch)
+            await self._recovery.halve(batch)
             return
         values, unloadable = loaded
         failures = failed_items(reply, batch, flight.job.unsendable, unloadable)
@@ -348,69 +351,6 @@ class Traffic:
         if isinstance(parcel, list):
             return load_values(replace(reply, values=parcel, kept=False), None)
         return load_values(replace(reply, kept=False), flight.job.arena) if reply.done == 1 else None
-
-    # ── a death ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _place_broke(self, flight: Flight, cause: BaseException | None) -> None:
-        """A call failed on the way: find out who is to blame, and run the innocent items again."""
-        place = flight.place
-        if self._pool.closed:
-            self._fail(ExecutorClosedError("the executor was closed while it was busy with this call"))
-        if place.pid is None:
-            self._fail(foreign_error(cause, self._pool.name))
-        if not isinstance(cause, BrokenExecutor) and place.ready:
-            await self._call_failed(flight, cause)
-            return
-        found = verdict(
-            flight.batch, place.cell, flight.job.ticket, stride=flight.stride, is_async=self.function.is_async
-        )
-        if flight.ended_by_us:
-            await self._buried(place, "timeout")
-            judgement = self._judge.ended(found, place.pid, late=flight.was_late)
-        else:
-            judgement = self._judge.crashed(found, place.pid, await self._buried(place, "crashed"))
-        await self._carry_out(judgement, place)
-
-    async def _carry_out(self, judgement: Judgement, place: Place) -> None:
-        """Do what was judged of a chunk whose worker is gone."""
-        if judgement.error is not None and judgement.lost is None:
-            self._fail(judgement.error)
-        self._fall_apart(judgement.pieces)
-        for batch in judgement.later:
-            self._tally.retried += len(batch.items)
-            self._retry(batch)
-        if judgement.lost is not None and judgement.error is not None:
-            self._books.give_up(judgement.lost, judgement.error, place.pid)
-        for batch in judgement.again:
-            await self._send_again(batch)
-
-    async def _call_failed(self, flight: Flight, cause: BaseException | None) -> None:
-        """Our side of the worker raised, out of memory for example, and lives: find the item that it was about."""
-        batch = flight.batch
-        if len(batch.items) > 1:
-            await self._halve(batch)
-        else:
-            error = cause if isinstance(cause, Exception) else RemoteError(repr(cause))
-            self._books.give_up(batch, error, flight.place.pid)
-
-    async def _halve(self, batch: Batch) -> None:
-        """Run a batch again in two parts, to find the item of it that does harm."""
-        self._fall_apart(2)
-        for half in batch.halves():
-            await self._send_again(half)
-
-    def _fall_apart(self, pieces: int) -> None:
-        """Note that what was one piece becomes so many for the consumer."""
-        for _ in range(pieces - 1):
-            self._sink.dispatched(0)
-
-    async def _buried(self, place: Place, reason: str) -> Death:
-        """Wait until a dead worker is reaped, and tell of it."""
-        death = await place.buried()
-        if place.pid is not None and self._books.narrator.has_seen(place.pid):
-            self._tally.lost += reason == "crashed"
-            self._books.narrator.worker_gone(place.pid, reason, exitcode=death.exitcode)
-        return death
 
     def executor_closed(self) -> None:
         """The pool is closed under this run: end it, wherever it waits."""
