@@ -10,7 +10,7 @@ REASONS: dict[str, str] = {
     "texts": "a chunk costs the parent 0.4 ms, and so short a run has twice as many, since they shrink towards its end",
     "10us": "a chunk costs the parent 0.4 ms, and chunks of 50 ms are smaller than the best for this load",
     "generator": "a chunk costs the parent 0.4 ms, and chunks of 50 ms are smaller than the best for this load",
-    "constant": "sent with each call, 0.5 ms a MiB; mpire and joblib send it once, and use the old values if it changes",
+    "constant": "sent with each call, 0.5 ms a MiB; mpire and joblib send it once, with old values if it changes",
     "arrays_in": "handing over a chunk of 4 MiB costs the parent as much as copying it: 0.4 ms in three threads",
     "arrays_in_out": "as for arrays in; and the loop copies each result, a MiB at a turn, into memory that is new",
 }
