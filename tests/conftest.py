@@ -32,10 +32,13 @@ LOOPS = os.environ.get("TEST_LOOPS", "asyncio,uvloop").split(",")
 
 
 def pytest_asyncio_loop_factories(config, item):
-    """Run each async test on asyncio's loop and, where it can be installed, on uvloop's."""
+    """Run each async test on asyncio's loop and, where it can be installed, uvloop's; or on the one that it names."""
     factories = {"asyncio": asyncio.new_event_loop}
     if uvloop is not None:
         factories["uvloop"] = uvloop.new_event_loop
+    mark = item.get_closest_marker("asyncio")
+    if mark is not None and "loop_factories" in mark.kwargs:
+        return factories
     return {name: factories[name] for name in factories if name in LOOPS} or factories
 
 

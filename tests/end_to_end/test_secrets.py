@@ -226,8 +226,7 @@ async def use_everything(start_method, canary):
             logging.getLogger("test").debug("%r %r", executor, executor.statistics())
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-@pytest.mark.parametrize("start_method", ["forkserver", "spawn"])
+@pytest.mark.parametrize(("start_method", "loop"), [("forkserver", "uvloop"), ("spawn", "asyncio")], ids=" on ".join)
 def test_nothing_is_written_of_items(start_method, loop, canary):
     """Neither in logs at DEBUG, with asyncio's debug mode on, nor to the parent's or the workers' streams."""
     pytest.importorskip(loop)
