@@ -71,10 +71,11 @@ class Transport:
     def _width(self, batch: Batch) -> int:
         """How many items of a batch can be packed at a turn: none, where a single one would hold the loop for long.
 
-        All, where nothing is known: the first ones of a run are tried.
+        All, where nothing is known: the first ones of a run are tried. And all where each needs a pickle of its own,
+        since a slice does not unpickle: what that is too much for is a thread's.
         """
         costs, width, items = self._sizer.costs, self._sizer.slice_size(), len(batch.items)
-        if costs is None or width is None:
+        if costs is None or width is None or batch.singly:
             return items
         if costs.item_transfer > ITEM_SECONDS or costs.item_bytes > 1.2 * COPIED_ON_LOOP:
             return 0

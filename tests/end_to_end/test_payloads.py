@@ -199,6 +199,20 @@ async def test_an_item_that_cannot_be_sent_fails_alone_among_thousands(executor,
     assert results[:3_000] + results[3_001:] == DOCUMENTS
 
 
+async def test_an_item_that_does_not_unpickle_fails_alone_among_thousands(executor, slices):
+    """A worker that cannot read a slice is sent each item by itself, and not the same slices for ever."""
+    await executor.execute(jobs.identity, DOCUMENTS)
+    items = [*DOCUMENTS[:3_000], jobs.Bomb(), *DOCUMENTS[3_000:]]
+
+    async with asyncio.timeout(30):
+        results = await executor.execute(jobs.identity, items, return_exceptions=True)
+
+    failed = [index for index, result in enumerate(results) if isinstance(result, Exception)]
+    assert 0 < sum(slices) <= 2 * len(items)
+    assert failed == [3_000]
+    assert results[:3_000] + results[3_001:] == DOCUMENTS
+
+
 async def test_a_large_item_among_thousands_of_small_ones_goes_beside_the_loop(executor, slices):
     """Its slice turns out to be large: the chunk is begun anew in a thread."""
     await executor.execute(jobs.identity, DOCUMENTS)
