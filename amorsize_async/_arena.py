@@ -107,7 +107,7 @@ class Arena:
         copy for those that are not.
         """
         self.used = True
-        if self._map is not None and offset + data.nbytes <= len(self._map):
+        if self._map is not None and offset + data.nbytes <= self.room:
             self._map[offset : offset + data.nbytes] = data
         else:
             write(self.descriptor, data, offset)
@@ -121,9 +121,14 @@ class Arena:
         kept = min(size, KEPT_BYTES)
         if kept < size:
             os.ftruncate(self.descriptor, kept)
-        if kept > (0 if self._map is None else len(self._map)):
+        if kept > self.room:
             with suppress(OSError):  # no descriptor or no address space is left: it does without
                 self._map = mmap.mmap(self.descriptor, kept)
+
+    @property
+    def room(self) -> int:
+        """Bytes that were written to before, and are kept."""
+        return 0 if self._map is None else len(self._map)
 
     @property
     def is_large(self) -> bool:
@@ -177,10 +182,15 @@ class Arenas:
             self.refused = f"large payloads travel through pipes: shared memory was refused ({reason})"
             _logger.warning("%s", self.refused)
 
-    def close(self) -> None:
-        """Let go of all that are not lent."""
-        while self._free:
-            self._free.pop().close()
+    @property
+    def room(self) -> int:
+        """Bytes that the next one has had written to before: there, writing is only copying."""
+        return self._free[-1].room if self._free else 0
+
+    def given_up(self) -> list[Arena]:
+        """All that are not lent, and are not lent again: to be closed, which takes 0.1 s a GiB."""
+        free, self._free = self._free, []
+        return free
 
 
 @contextmanager

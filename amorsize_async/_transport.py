@@ -36,6 +36,9 @@ PICKLED_ON_LOOP, UNPICKLED_ON_LOOP, COPIED_ON_LOOP = 1 << 20, 1 << 17, (2 << 20)
 # millions costs the loop no more than this, either. Small objects are made from 100 bytes in each microsecond; copies
 # take 0.2 ms a MiB, more into memory that is new; a hop to a thread and back takes 0.1 ms.
 
+NEW_ON_LOOP = 1 << 19
+# Bytes of one turn that are copied into memory that is new: 0.4 ms a MiB, ten times that where the host has to find it.
+
 ONE_A_TURN, COPIED_A_TURN = 1 << 15, 1 << 20
 # Bytes of a payload from which each has a turn of the loop to itself, since replies of many workers may come at once;
 # bytes of one that are copied at a turn.
@@ -77,10 +80,15 @@ class Transport:
         costs, width, items = self._sizer.costs, self._sizer.slice_size(), len(batch.items)
         if costs is None or width is None or batch.singly:
             return items
-        if costs.item_transfer > ITEM_SECONDS or costs.item_bytes > 1.2 * COPIED_ON_LOOP:
+        copied = COPIED_ON_LOOP if self._has_room(costs.item_bytes * items) else NEW_ON_LOOP
+        if costs.item_transfer > ITEM_SECONDS or costs.item_bytes > 1.2 * copied:
             return 0
-        width = max(1, min(width, int(COPIED_ON_LOOP / max(costs.item_bytes, 1e-9))))
+        width = max(1, min(width, int(copied / max(costs.item_bytes, 1e-9))))
         return min(items, width) if items > SLACK * width else items
+
+    def _has_room(self, size: float) -> bool:
+        """Whether so many bytes go where others went before, so that nobody has to find memory for them."""
+        return self._arenas is None or bool(self._arenas.refused) or size <= 1.2 * self._arenas.room
 
     async def _packed_in_turns(self, batch: Batch, terms: Terms, width: int, watch: Stopwatch) -> Job | None:
         """The job for a batch, `width` items at a turn; None if something is large, or cannot be pickled."""
