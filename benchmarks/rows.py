@@ -71,7 +71,7 @@ def _at_least_few(items: int) -> int:
 
 def _heavy(scale: int) -> Load:
     speed = turns_per_second()
-    turns = [max(1, round(seconds * speed)) for seconds in heavy_tail(600, 0.6 / scale)]
+    turns = [max(1, round(seconds * speed)) for seconds in heavy_tail(600, 1.2 / scale)]
     return Load("heavy-tailed items, the largest last", functions.burn_turns, turns)
 
 
@@ -162,10 +162,10 @@ ROWS: dict[str, Row] = {
     "10us": Row("50,000 items of 10 microseconds", _burning("items of 10 microseconds", 10e-6, 50_000), _SINGLE_ITEMS),
     "1ms": Row("500 items of 1 millisecond", _burning("items of 1 ms", 1e-3, 500), _SERIAL, efficiency=0.95),
     "100ms": Row(
-        "8 items of 100 milliseconds", _burning("items of 100 ms", 0.1, 8), _SERIAL, efficiency=0.95, cold=False
+        "16 items of 100 milliseconds", _burning("items of 100 ms", 0.1, 16), _SERIAL, efficiency=0.95, cold=False
     ),
     "heavy_tail": Row(
-        "600 items, Pareto-like and ascending: 0.35 ms the first, 40 ms the last",
+        "600 items, Pareto-like and ascending: 0.7 ms the first, 80 ms the last",
         _heavy,
         efficiency=1 / 1.1,
     ),
