@@ -55,6 +55,9 @@ asyncio.run(main())
 TRIVIAL, WORK = "trivial items", "items of 10 microseconds"
 """The series. In the first one, what a stream costs beside a list is all there is; the second is work to be done."""
 
+WINDOW = 64
+"""MiB of results that may wait for the consumer of a stream, however many items there are."""
+
 KEPT = 0.8
 """Of the list's speed, what `async for` is to keep."""
 
@@ -77,6 +80,7 @@ async def ask(settings: Settings) -> Answer:
         for form in CALLS:
             for size in sizes:
                 memory[form][size].append(await _memory(form, size, settings.workers))
+    memory[GENERATOR][10 * sizes[-1]] = [await _memory(GENERATOR, 10 * sizes[-1], settings.workers)]
     series = {TRIVIAL: trivial, WORK: worked}
     tables = [*(_table_of_speed(name, sizes, cells) for name, cells in series.items()), _table_of_memory(sizes, memory)]
     numbers = [{"series": name, "seconds": cells} for name, cells in series.items()]
@@ -149,18 +153,22 @@ def _room(most: int, cells: Cells) -> str:
 
 def _table_of_memory(sizes: list[int], memory: Cells) -> Table:
     rows = [[form, *(f"{statistics.median(memory[form][size]):.1f}" for size in sizes), ""] for form in CALLS]
-    notes = ["of the parent, the most above what it was before; a list of a million ints takes 38 MiB by itself"]
+    last = max(memory[GENERATOR])
+    notes = [
+        "of the parent, the most above what it was before; a list of a million ints takes 38 MiB by itself",
+        f"a generator of {last:,} items: {min(memory[GENERATOR][last]):.1f} MiB",
+    ]
     return Table("MiB that the parent grows by", ("form", *(f"{size:,} items" for size in sizes), ""), rows, notes)
 
 
 def _promises(sizes: list[int], series: dict[str, Cells], memory: Cells) -> list[Promise]:
-    most, fewer = sizes[-1], sizes[-2]
+    most, last = sizes[-1], max(memory[GENERATOR])
     kept = [
         Promise(f"{most:,} {name}: speed of `async for` over that of the list", _kept(cells, most), KEPT, at_least=True)
         for name, cells in series.items()
     ]
-    grown = min(memory[GENERATOR][most]) - min(memory[GENERATOR][fewer])
-    return [*kept, Promise(f"a generator of {most:,} items takes so many MiB more than one of {fewer:,}", grown, 8)]
+    grown = min(memory[GENERATOR][last])
+    return [*kept, Promise(f"a generator of {last:,} items: MiB that the parent grows by", grown, WINDOW)]
 
 
 def _kept(cells: Cells, size: int) -> float:
