@@ -85,12 +85,13 @@ def main_not_imported() -> Iterator[None]:
     """
     main = sys.modules["__main__"]
     with _naming_main:
-        spec = main.__spec__
+        before = {"__spec__": main.__spec__} if hasattr(main, "__spec__") else {}  # `%reset` in a notebook deletes it
         main.__spec__ = ModuleSpec("__main__", None)
         try:
             yield
         finally:
-            main.__spec__ = spec
+            del main.__spec__
+            vars(main).update(before)
 
 
 def _forked() -> None:

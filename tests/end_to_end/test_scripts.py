@@ -69,6 +69,20 @@ def test_a_module_run_with_dash_m_works(tmp_path):
     assert (done.stdout, done.stderr, done.returncode) == ("[2, 3]\n", "", 0)
 
 
+def test_a_main_module_that_has_lost_its_names_works_and_stays_as_it_was(tmp_path):
+    """`%reset` in a notebook deletes all of them, `__spec__` too."""
+    path = tmp_path / "script.py"
+    path.write_text(
+        "import builtins\nfor name in [name for name in globals() if name not in ('builtins', '__name__')]: "
+        "del globals()[name]\n"
+        "from amorsize_async import execute\n"
+        "print(execute(lambda x: x * 2, [1, 2]), '__spec__' in globals())\n"
+    )
+    done = run(path)
+
+    assert (done.stdout, done.stderr, done.returncode) == ("[2, 4] False\n", "", 0)
+
+
 def test_importing_the_package_is_quick():
     """Under 120 ms for everything it exports, beyond a bare interpreter; the median of five."""
     code = "import time; began = time.perf_counter(); from amorsize_async import *; print(time.perf_counter() - began)"
