@@ -62,7 +62,7 @@ def tests(session: nox.Session) -> None:
 
     The oldest Python's run takes all start methods, both loops and the benchmarks' runner; the others take the default
     start method and one loop, in turn. The newest one's is measured for `coverage` on the way, unless it is only a part
-    of the tests.
+    of the tests, and leaves the examples to their own session.
     """
     install_groups(session, "tests")
     session.install(".")
@@ -73,6 +73,7 @@ def tests(session: nox.Session) -> None:
     few = {"TEST_START_METHODS": "forkserver", "TEST_LOOPS": ("uvloop", "asyncio")[number % 2]} if number else {}
     less = ["--ignore=tests/end_to_end/test_benchmarks.py"] if number else []
     if session.python == PYTHONS[-1]:
+        less.append("--deselect=tests/end_to_end/test_examples.py::test_runs_as_a_script_and_says_something")
         session.run("coverage", "erase")
         session.run("coverage", "run", "-m", "pytest", *less, env=few)
     else:
@@ -103,9 +104,12 @@ def services(session: nox.Session) -> None:
     session.run("pytest", "tests/services", *session.posargs)
 
 
-@nox.session
+@nox.session(python=PYTHONS[-1])
 def examples(session: nox.Session) -> None:
-    """Run each example as its reader would, with a time limit; services, which do not end, have their own session."""
+    """Run each example on the newest Python as its reader would, with nothing installed but this library.
+
+    Services, which do not end, have their own session.
+    """
     session.install(".")
     python = shutil.which("python", path=session.bin) or "python"
     for example in sorted({*ROOT.glob("examples/*.py")} - {*ROOT.glob("examples/*_service.py")}):

@@ -137,14 +137,14 @@ async def test_a_policy_that_raises_ends_the_call(executor, tmp_path):
 
 async def test_retries_and_short_lived_workers_lose_nothing(tmp_path):
     """Who feeds and who tries again share the items that a worker has left."""
-    items = failing(tmp_path, *[1, 0, 0] * 100)
+    items = failing(tmp_path, *[1, 0, 0] * 50)
     async with AsyncExecutor(2, max_items_per_worker=10) as executor:
         results = await executor.execute(jobs.fail_until, items, retry=QUICK)
-        async with executor.stream(jobs.identity, range(300), ordered=False, buffersize=50) as stream:
+        async with executor.stream(jobs.identity, range(150), ordered=False, buffersize=25) as stream:
             streamed = [value async for value in stream]
 
-    assert results == [2, 1, 1] * 100
-    assert sorted(streamed) == list(range(300))
+    assert results == [2, 1, 1] * 50
+    assert sorted(streamed) == list(range(150))
 
 
 async def test_many_items_that_fail_apart_do_not_hold_the_loop(executor):
