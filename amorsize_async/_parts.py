@@ -12,7 +12,7 @@ from typing import Any
 
 from ._stopwatch import busy
 
-__all__ = ("Bound", "GentleReader", "Parts", "TooLarge", "Watch", "give_way")
+__all__ = ("Bound", "GentleReader", "Parts", "Reader", "TooLarge", "Watch", "give_way")
 
 STEP = 1 << 20
 # Bytes that are copied before others get their turn: a tenth of a millisecond, ten times that into memory that is new.
@@ -68,8 +68,8 @@ class Parts:
         return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
 
 
-class GentleReader:
-    """A file over bytes that lets other threads run at each read."""
+class Reader:
+    """A file over bytes, of which what is large is copied once."""
 
     def __init__(self, data: Any) -> None:
         self._data = memoryview(data)
@@ -77,21 +77,35 @@ class GentleReader:
 
     def read(self, size: int) -> bytes:
         """The next bytes; called by an unpickler for each frame and each large object."""
-        give_way()
         start, self._at = self._at, self._at + size
         return bytes(self._data[start : self._at])
 
     def readinto(self, out: Any) -> int:
-        """Fill a buffer with the next bytes; called by an unpickler for a large object, and filled in steps."""
+        """Fill a buffer with the next bytes; called by an unpickler for a large object."""
         target = memoryview(out).cast("B")
         count = min(len(target), len(self._data) - self._at)
-        for done in range(0, count, STEP):
-            step = min(STEP, count - done)
-            target[done : done + step] = self._data[self._at + done : self._at + done + step]
-            give_way()
+        self._fill(target[:count])
         self._at += count
         return count
+
+    def _fill(self, target: memoryview) -> None:
+        target[:] = self._data[self._at : self._at + len(target)]
 
     def readline(self) -> bytes:
         """Only asked for by protocols that nobody writes here; an unpickler wants to see it."""
         raise NotImplementedError
+
+
+class GentleReader(Reader):
+    """One that lets other threads run at each read, and at each step of a large one."""
+
+    def read(self, size: int) -> bytes:
+        """See `Reader`."""
+        give_way()
+        return super().read(size)
+
+    def _fill(self, target: memoryview) -> None:
+        for done in range(0, len(target), STEP):
+            step = target[done : done + STEP]
+            step[:] = self._data[self._at + done : self._at + done + len(step)]
+            give_way()

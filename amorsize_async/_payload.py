@@ -16,15 +16,18 @@ from typing import Any
 
 from ._culprit import unpicklable
 from ._parcel import Bundle, Parcel, Sliced, parcel_size
-from ._parts import GentleReader, TooLarge, Watch
-from ._pickling import PROTOCOL, Pickled, Unpickler, dumps, loads, pickled
+from ._parts import TooLarge, Watch
+from ._pickling import PROTOCOL, Pickled, Pickling, dumps
 from ._stopwatch import busy
+from ._unpickling import Unpickling, load_pickle, loads
 
 __all__ = (
     "Applied",
     "AppliedAsync",
     "PackedFunction",
     "Packing",
+    "Pickling",
+    "Unpickling",
     "dumps",
     "is_coroutine_function",
     "load_parcel",
@@ -50,25 +53,23 @@ FIRST_SLICE, SLICE_SECONDS, SLICE_BYTES, MAX_GROWTH = 64, 0.00025, 96 << 10, 64
 class Packing:
     """How to pickle: singly: one pickle for each item, so that the good ones arrive when one does not unpickle.
 
-    out_of_band: whether bundles can travel. large: whether a pickle is part of something large, and a bundle for that
-    reason. watch: told of each part that is written, see `_parts`; what it raises
-    ends the packing if it is TooLarge. homewards: see `_pickling`.
+    out_of_band: whether bundles can travel. watch: told of each part that is written, see `_parts`; what it raises ends
+    the packing if it is TooLarge. homewards: see `_pickling`.
     """
 
     singly: bool = False
     out_of_band: bool = False
-    large: bool = False
     watch: Watch | None = None
     homewards: bool = False
 
     def packed(self, obj: Any) -> tuple[bytes | Bundle, bool]:
         """The pickle of one object, and whether it names any class."""
-        done = self.pickled(obj)
-        return self.bundled(done, large=self.large or done.stream.size >= LARGE_PICKLE), done.saw_classes
+        done = self.pickling().pickled(obj, self.watch)
+        return self.bundled(done, large=done.stream.size >= LARGE_PICKLE), done.saw_classes
 
-    def pickled(self, obj: Any) -> Pickled:
-        """One object, before it is known how it travels."""
-        return pickled(obj, homewards=self.homewards, out_of_band=self.out_of_band, watch=self.watch)
+    def pickling(self) -> Pickling:
+        """What pickles one object after the other, before it is known how they travel."""
+        return Pickling(homewards=self.homewards, out_of_band=self.out_of_band)
 
     def bundled(self, done: Pickled, *, large: bool) -> bytes | Bundle:
         """A pickle, as it travels."""
@@ -103,7 +104,7 @@ def pack_values(
     """
     how = Packing(out_of_band=out_of_band, homewards=homewards)
     try:
-        whole, saw_classes = _in_slices(values, how)
+        whole, saw_classes = _in_slices_or_whole(values, how)
     except BaseException:  # noqa: BLE001 - as in pack_items: found again, and reported, item by item
         return (*_pack_singly(values, how), True)
     if saw_classes and parcel_size(whole) > whole_up_to:
@@ -111,13 +112,24 @@ def pack_values(
     return whole, {}, not saw_classes
 
 
+def _in_slices_or_whole(values: list[Any], how: Packing) -> tuple[bytes | Bundle | Sliced, bool]:
+    try:
+        return _in_slices(values, how)
+    except Exception:  # noqa: BLE001 - user code; whole, it may go by value
+        return how.packed(values)
+
+
 def _in_slices(values: list[Any], how: Packing) -> tuple[bytes | Bundle | Sliced, bool]:
-    """Pickle a list in slices that take about `SLICE_SECONDS` each; tells whether any of them names a class."""
+    """Pickle a list in slices that take about `SLICE_SECONDS` each; tells whether any of them names a class.
+
+    Raises what pickling raises, and what only goes by value raises behind what does not.
+    """
+    pickling = how.pickling()
     slices: list[Pickled] = []
     done, width = 0, FIRST_SLICE
     while done < len(values) or not slices:
         began = busy()
-        slices.append(how.pickled(values if width >= len(values) and not done else values[done : done + width]))
+        slices.append(pickling.pickled(values if width >= len(values) and not done else values[done : done + width]))
         done += width
         width = _next_width(width, busy() - began, slices[-1].stream.size)
     large = sum(each.stream.size for each in slices) >= LARGE_PICKLE
@@ -155,7 +167,8 @@ def load_parcel(parcel: Parcel, *, gently: bool = False) -> tuple[Any, dict[int,
     threads run meanwhile.
     """
     if isinstance(parcel, Sliced):
-        return _joined(load_pickle(each, gently=gently) for each in parcel.slices), {}
+        unpickling = Unpickling(gently=gently)
+        return _joined(unpickling.load(each) for each in parcel.slices), {}
     if not isinstance(parcel, list):
         return load_pickle(parcel, gently=gently), {}
     items, failures = [], {}
@@ -173,16 +186,6 @@ def _joined(lists: Iterable[list[Any]]) -> list[Any]:
     for each in lists:
         joined += each
     return joined
-
-
-def load_pickle(each: bytes | Bundle, *, gently: bool = False) -> Any:
-    """Unpickle one pickle."""
-    if isinstance(each, bytes):
-        return loads(each)
-    stream = each.stream[0] if len(each.stream) == 1 else b"".join(each.stream)
-    if not gently:
-        return loads(stream, buffers=each.buffers)
-    return Unpickler(GentleReader(stream), buffers=each.buffers).load()
 
 
 @dataclass(frozen=True, slots=True)

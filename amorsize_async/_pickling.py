@@ -19,16 +19,13 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ._parts import Parts, TooLarge, Watch
 
-__all__ = ("MAIN_MODULES", "PROTOCOL", "Pickled", "Unpickler", "dumps", "loads", "pickled")
+__all__ = ("MAIN_MODULES", "PROTOCOL", "Pickled", "Pickling", "dumps")
 
 PROTOCOL = 5
 # The newest protocol that every supported Python writes and reads.
 
 MAIN_MODULES = ("__main__", "__mp_main__")
 # What a worker does not import: the main module, under the name that it has in a process of multiprocessing, too.
-
-loads, Unpickler = pickle.loads, pickle.Unpickler
-# Only ever fed by our own child, or by our own parent, over their private pipe or memory.
 
 
 class _TravelsByValue(Exception):  # noqa: N818 - a signal between two lines of this module, never seen outside
@@ -61,18 +58,30 @@ class Pickled:
     saw_classes: bool
 
 
-class _Beside:
-    """Keeps the large buffers of a pickle out of it (PEP 574)."""
+class _Output:
+    """What a pickler writes to: the stream and the buffers (PEP 574) of one pickle, and then of the next."""
 
     def __init__(self) -> None:
+        self.begin(None)
+
+    def begin(self, watch: Watch | None) -> None:
+        """Make ready for the next pickle."""
+        self.stream = Parts(watch)
         self.buffers: list[pickle.PickleBuffer] = []
 
-    def __call__(self, buffer: pickle.PickleBuffer) -> bool:
-        """Called by a pickler for each buffer: whether it shall go in band."""
+    def write(self, part: Any) -> None:
+        """Called by a pickler, see `Parts`."""
+        self.stream.write(part)
+
+    def set_aside(self, buffer: pickle.PickleBuffer) -> bool:
+        """Called by a pickler for each buffer: keeps the large ones; tells whether it shall go in band."""
         if buffer.raw().nbytes < OWN_BUFFER:
             return True
         self.buffers.append(buffer)
         return False
+
+
+Beside = Callable[[pickle.PickleBuffer], bool] | None
 
 
 class _Pickler(pickle.Pickler):
@@ -82,7 +91,7 @@ class _Pickler(pickle.Pickler):
     did not come from there, has to travel by value.
     """
 
-    def __init__(self, file: Parts, *, homewards: bool, beside: _Beside | None) -> None:
+    def __init__(self, file: _Output, *, homewards: bool, beside: Beside) -> None:
         super().__init__(file, PROTOCOL, buffer_callback=beside)
         self.saw_classes = False
         self._homewards = homewards
@@ -123,8 +132,8 @@ def _view(buffer: Any, code: Any, shape: tuple[int, ...]) -> memoryview[Any]:
     return flat.cast("B").cast(code) if len(shape) == 1 else flat.cast("B").cast(code, shape)
 
 
-def _pickled_by_value(obj: Any, *, shared: bool, beside: _Beside | None, watch: Watch | None) -> Parts:
-    """Pickle with cloudpickle; classes are numbered on the way, so that their instances come home as instances of them.
+def _pickler_by_value(file: _Output, *, shared: bool, beside: Beside) -> Any:
+    """A pickler of cloudpickle's; classes are numbered, so that their instances come home as instances of them.
 
     shared: whether the functions of `__main__` share its globals over there, too; see `_spaces`.
 
@@ -134,7 +143,9 @@ def _pickled_by_value(obj: Any, *, shared: bool, beside: _Beside | None, watch: 
     import cloudpickle
 
     class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
-        def __init__(self, file: Parts) -> None:
+        saw_classes = True
+
+        def __init__(self, file: _Output, beside: Beside) -> None:
             super().__init__(file, protocol=PROTOCOL, buffer_callback=beside)
             self._visited: set[type] = set()
 
@@ -152,9 +163,7 @@ def _pickled_by_value(obj: Any, *, shared: bool, beside: _Beside | None, watch: 
 
     if "__mp_main__" in sys.modules:  # cloudpickle would take it for a module that can be imported
         cloudpickle.register_pickle_by_value(sys.modules["__mp_main__"])
-    stream = Parts(watch)
-    ByValue(stream).dump(obj)
-    return stream
+    return ByValue(file, beside)  # not from the closure: a class waits for the garbage collector
 
 
 _spaces: dict[tuple[int, int], tuple[dict[str, Any], dict[str, bytes | None]]] = {}
@@ -242,25 +251,42 @@ def _sent_class(number: int) -> type:
     return _sent[number]
 
 
+class Pickling:
+    """A pickler for several objects, one after the other, which one `Unpickling` then takes in the same order.
+
+    What they share is pickled once, and is one object over there, as if all were in one pickle. homewards: see
+    `_Pickler`. out_of_band: whether large buffers travel beside the pickles.
+    """
+
+    def __init__(self, *, homewards: bool = False, out_of_band: bool = False) -> None:
+        self._output = _Output()
+        self._homewards, self._beside = homewards, self._output.set_aside if out_of_band else None
+        self._pickler: Any = _Pickler(self._output, homewards=homewards, beside=self._beside)
+        self._begun = False
+
+    def pickled(self, obj: Any, watch: Watch | None = None) -> Pickled:
+        """The next one, by reference what can be imported elsewhere, by value (cloudpickle) what cannot.
+
+        watch: told of each part that is written; what it raises ends it. After whatever this raises, all that was
+        pickled so far is of no use: what only goes by value, and comes after what does not, raises, too.
+        """
+        try:
+            return self._next(obj, watch)
+        except TooLarge:
+            raise
+        except Exception:  # whatever plain pickle refuses is cloudpickle's to try; it raises the real error
+            if self._begun:
+                raise
+        self._pickler = _pickler_by_value(self._output, shared=not self._homewards, beside=self._beside)
+        return self._next(obj, watch)
+
+    def _next(self, obj: Any, watch: Watch | None) -> Pickled:
+        self._output.begin(watch)
+        self._pickler.dump(obj)
+        self._begun = True
+        return Pickled(self._output.stream, self._output.buffers, self._pickler.saw_classes)
+
+
 def dumps(obj: Any) -> bytes:
     """Pickle `obj`: by reference what can be imported elsewhere, by value (cloudpickle) what cannot."""
-    return pickled(obj).stream.joined()
-
-
-def pickled(obj: Any, *, homewards: bool = False, out_of_band: bool = False, watch: Watch | None = None) -> Pickled:
-    """Pickle `obj`, and tell whether its pickle names any class: then unpickling runs code, which may fail.
-
-    out_of_band: large buffers travel beside the pickle. watch: told of each part that is written; what it raises ends
-    it.
-    """
-    stream, beside = Parts(watch), _Beside() if out_of_band else None
-    pickler = _Pickler(stream, homewards=homewards, beside=beside)
-    try:
-        pickler.dump(obj)
-    except TooLarge:
-        raise
-    except Exception:  # noqa: BLE001 - whatever plain pickle refuses is cloudpickle's to try; it raises the real error
-        beside = _Beside() if out_of_band else None
-        stream = _pickled_by_value(obj, shared=not homewards, beside=beside, watch=watch)
-        return Pickled(stream, beside.buffers if beside else [], saw_classes=True)
-    return Pickled(stream, beside.buffers if beside else [], pickler.saw_classes)
+    return Pickling().pickled(obj).stream.joined()

@@ -18,10 +18,10 @@ from ._chunk import ChunkReply
 from ._chunking import MAX_CHUNK_BYTES, ChunkSizer
 from ._parcel import Bundle, Sliced, copied_size, parcel_size
 from ._parts import Bound, TooLarge, Watch, give_way
-from ._payload import PackedFunction, pack_function
+from ._payload import PackedFunction, Pickling, Unpickling, pack_function
 from ._stopwatch import Stopwatch
 from ._threads import in_thread
-from ._wire import Batch, Job, Loaded, Terms, job_for, job_of, load_values, slice_for
+from ._wire import Batch, Job, Loaded, Terms, job_for, job_of, load_slice, load_values, slice_for
 from .backends import Pool
 
 __all__ = ("ONE_A_TURN", "Transport")
@@ -96,11 +96,12 @@ class Transport:
         end = 0
         async with self._packing:
             arena = self._lend()
+            pickling = Pickling(out_of_band=arena is not None)
             try:
                 for first in range(0, len(batch.items), width):
                     async with self._a_turn(watch):
                         items = batch.items[first : first + width]
-                        slices.append(slice_for(items, arena=arena, start=end, watch=_bound()))
+                        slices.append(slice_for(items, pickling=pickling, arena=arena, start=end, watch=_bound()))
                         end = max(end, end_of(slices[-1]))
             except asyncio.CancelledError:
                 self.take_back(arena)
@@ -204,13 +205,16 @@ class Transport:
     async def _joined(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:
         """See `load_values`: a slice at a turn of the loop."""
         values: list[Any] = []
+        unpickling = Unpickling()
         for each in reply.values.slices:
             async with self._a_turn(watch):
-                loaded = load_values(replace(reply, values=each), arena)
-            if loaded is None or loaded[1]:
-                return load_values(reply, arena)  # which knows what to say of it
-            values += loaded[0]
-        return values, {}
+                try:
+                    values += load_slice(each, arena, unpickling)
+                except BaseException:  # noqa: BLE001 - user code (`__setstate__`) may raise anything
+                    break
+        else:
+            return values, {}
+        return load_values(reply, arena)  # which knows what to say of it
 
     async def _read(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:
         """See `load_values`: what is to be copied is copied at several turns of the loop."""

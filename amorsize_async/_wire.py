@@ -17,7 +17,7 @@ from ._chunk import CURRENT, TICKET, Cell, Chunk, ChunkReply
 from ._failures import Failure, received
 from ._parcel import Bundle, Parcel, copied_size, has_bundles, parcel_size
 from ._parts import Watch
-from ._payload import PackedFunction, Packing
+from ._payload import PackedFunction, Packing, Pickling, Unpickling
 from ._worker import run_chunk, run_items
 from .errors import AmorsizeError, ExecutorClosedError, UnpicklableError, WorkerCrashedError
 
@@ -31,6 +31,7 @@ __all__ = (
     "failed_items",
     "job_for",
     "job_of",
+    "load_slice",
     "load_values",
     "slice_for",
     "verdict",
@@ -160,12 +161,14 @@ def job_of(
     return Job(chunk.ticket, run_chunk, (chunk,), unsendable, arena, parcel_size(parcel))
 
 
-def slice_for(items: Sequence[Any], *, arena: Arena | None, start: int, watch: Watch) -> bytes | Bundle:
-    """A slice of a large parcel, written into the arena from `start` on.
+def slice_for(
+    items: Sequence[Any], *, pickling: Pickling, arena: Arena | None, start: int, watch: Watch
+) -> bytes | Bundle:
+    """The next slice of a large parcel, written into the arena from `start` on.
 
     Raises what pickling raises, TooLarge where the watch does, and OSError if there is no memory for the arena.
     """
-    packed, _ = Packing(out_of_band=arena is not None, large=True, watch=watch).packed(items)
+    packed = Packing(out_of_band=arena is not None).bundled(pickling.pickled(items, watch), large=True)
     watch(0, copied_size(packed))
     return cast(bytes | Bundle, _stowed(packed, arena, start))
 
@@ -199,6 +202,11 @@ def load_values(reply: ChunkReply, arena: Arena | None, *, gently: bool = False)
         return _payload.load_parcel(_fetched(reply.values, arena), gently=gently)
     except BaseException as exc:  # noqa: BLE001 - user code (`__setstate__`) may raise anything
         return None if reply.kept else ([None] * reply.done, dict.fromkeys(range(reply.done), exc))
+
+
+def load_slice(each: bytes | Bundle, arena: Arena | None, unpickling: Unpickling) -> list[Any]:
+    """The results of the next slice of a reply; raises whatever its classes raise, and OSError without the arena."""
+    return cast(list[Any], unpickling.load(cast(bytes | Bundle, _fetched(each, arena))))
 
 
 def _fetched(parcel: Parcel, arena: Arena | None) -> Parcel:

@@ -19,6 +19,16 @@ def square(number):
     return number * number
 
 
+def first_of(pair):
+    """Give the first of two back."""
+    return pair[0]
+
+
+def looked_up(table, key):
+    """Look something up in a constant."""
+    return table[key]
+
+
 def pid_of(item):
     """Tell which process ran the item."""
     return os.getpid()

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -211,6 +212,22 @@ async def test_an_item_that_does_not_unpickle_fails_alone_among_thousands(execut
     assert 0 < sum(slices) <= 2 * len(items)
     assert failed == [3_000]
     assert results[:3_000] + results[3_001:] == DOCUMENTS
+
+
+@pytest.mark.parametrize("way", ["items", "results"])
+async def test_an_object_that_thousands_share_travels_once_in_each_chunk(executor, way):
+    """However many slices a chunk has: else what each of them costs makes the next ones smaller, and so on."""
+    table = {f"row {number}": [number, str(number)] for number in range(3_000)}
+    function, items = {
+        "items": (jobs.first_of, [(number, table) for number in range(5_000)]),
+        "results": (partial(jobs.looked_up, [table]), [0] * 5_000),
+    }[way]
+
+    for _ in range(4):
+        _, report = await executor.execute(function, items, chunksize=500, return_report=True)
+
+    assert report.chunks == 10
+    assert max(report.bytes_in, report.bytes_out) < 2 * 10 * len(pickle.dumps(table))
 
 
 async def test_a_large_item_among_thousands_of_small_ones_goes_beside_the_loop(executor, slices):

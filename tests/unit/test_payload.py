@@ -85,6 +85,26 @@ def test_slices_take_about_as_long_as_each_other():
     assert len(slow.slices) > 2 * len(quick.slices)
 
 
+def test_what_results_of_several_slices_share_travels_once():
+    """A thousand references to one table are not a thousand tables, and still are one table over there."""
+    table = {f"row {number}": [number, str(number)] for number in range(3_000)}
+
+    parcel, _, _ = _payload.pack_values([table] * 1_000, whole_up_to=0)
+    values, _ = _payload.load_parcel(parcel)
+
+    assert isinstance(parcel, Sliced)
+    assert parcel_size(parcel) < 2 * len(_payload.dumps(table))
+    assert (values[-1], len(set(map(id, values)))) == (table, 1)
+
+
+def test_what_goes_by_value_only_behind_many_plain_results_arrives():
+    """The slices before it are given up: one pickler cannot do both."""
+    parcel, failures, _ = _payload.pack_values([*range(1_000), lambda: "by value"], whole_up_to=1 << 20)
+    values, _ = _payload.load_parcel(parcel)
+
+    assert (values[:-1], values[-1](), failures) == (list(range(1_000)), "by value", {})
+
+
 def test_results_that_hold_classes_are_sent_one_by_one_if_not():
     """What may fail to unpickle in the parent fails alone there."""
     parcel, _, sure = _payload.pack_values([1, jobs.Bomb(), 3], whole_up_to=0)
