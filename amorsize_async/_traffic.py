@@ -94,9 +94,6 @@ class Traffic:
         self._transport = Transport(function, pool, sizer)
         casualties = Casualties(options.max_item_deaths, share.limit)
         self._judge = Judge(casualties, options.retry, options.item_timeout)
-        self._recovery = Recovery(
-            pool, sink, books, self._judge, again=self._send_again, later=self._retry, fail=self._fail
-        )
         self._group: asyncio.TaskGroup | None = None
         self._flights: set[Flight] = set()
         self._sent_to: set[Place] = set()
@@ -285,7 +282,7 @@ class Traffic:
         broken = None if flight.future.cancelled() else flight.future.exception()
         if flight.future.cancelled() or broken is not None:
             flight.drop()
-            await self._recovery.place_broke(flight, broken, is_async=self.function.is_async)
+            await self._recovery().place_broke(flight, broken, is_async=self.function.is_async)
             return
         reply: ChunkReply = flight.future.result()
         self._judge.survived()
@@ -309,7 +306,7 @@ class Traffic:
         await self._transport.take_back_from(reply, flight.job)
         if loaded is None:
             self._settle(flight)
-            await self._recovery.halve(batch)
+            await self._recovery().halve(batch)
             return
         values, unloadable = loaded
         failures = failed_items(reply, batch, flight.job.unsendable, unloadable)
@@ -351,6 +348,11 @@ class Traffic:
         if isinstance(parcel, list):
             return load_values(replace(reply, values=parcel, kept=False), None)
         return load_values(replace(reply, kept=False), flight.job.arena) if reply.done == 1 else None
+
+    def _recovery(self) -> Recovery:
+        """Made when it is needed: kept, the two would hold each other, and the function, until they are collected."""
+        again, later = self._send_again, self._retry
+        return Recovery(self._pool, self._sink, self._books, self._judge, again=again, later=later, fail=self._fail)
 
     def executor_closed(self) -> None:
         """The pool is closed under this run: end it, wherever it waits."""

@@ -412,3 +412,11 @@ def inner_threads(item):
 
     np.ones((2, 2)) @ np.ones((2, 2))
     return tuple({library["num_threads"] for library in threadpool_info()})
+
+
+class Table:
+    """Has a method to be called on items, and can be watched."""
+
+    def at(self, item):
+        """The item."""
+        return item

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
+import weakref
 from collections import Counter, deque
 from functools import partial
 
@@ -197,3 +199,19 @@ async def test_calls_share_one_executor_concurrently(executor):
     calls = [executor.execute(jobs.square, range(n, n + 40)) for n in range(50)]
 
     assert await asyncio.gather(*calls) == [[i * i for i in range(n, n + 40)] for n in range(50)]
+
+
+async def test_a_call_that_has_ended_holds_nothing_of_its_function(executor):
+    """It goes with its last user, and not when the garbage collector comes by."""
+    table = jobs.Table()
+    gone = weakref.ref(table)
+    gc.disable()
+    try:
+        assert await executor.execute(table.at, range(3)) == [0, 1, 2]
+        del table
+        for _ in range(10):  # tasks that are done go at the next turns of the loop
+            await asyncio.sleep(0)
+
+        assert gone() is None
+    finally:
+        gc.enable()
