@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -218,6 +220,22 @@ class KillsWhenPickled:
 
     def __reduce__(self):
         os._exit(9)
+
+
+def die_in_the_reply(item):
+    """End the worker, for one item, between the two writes of a large reply: its length, and itself."""
+    if item != 3:
+        return item
+    writes = []
+
+    def profile(frame, event, called):
+        if event == "c_call" and called is os.write:
+            writes.append(called)
+            if len(writes) > 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.setprofile(profile)
+    return "large" * 5_000
 
 
 def kill_by_result(item):

@@ -13,15 +13,21 @@ from multiprocessing.connection import wait as wait_for_sentinels
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
+from .._replies import Replies
+
 __all__ = ("Context", "main_not_imported")
 
 
 class Context:
-    """A multiprocessing context that remembers the process it made: the public way to a worker's pid and to `kill`."""
+    """A multiprocessing context that remembers the process it made: the public way to a worker's pid and to `kill`.
+
+    For a pool of one worker: what it gives that for its results ends with the worker.
+    """
 
     def __init__(self, start_method: str) -> None:
         self._context = multiprocessing.get_context(start_method)
         self.process: BaseProcess | None = None
+        self.replies: Replies | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
@@ -31,6 +37,17 @@ class Context:
         process: BaseProcess = _one_at_a_time(getattr(self._context, "Process"))(*args, **kwargs)  # noqa: B009
         self.process = process
         return process
+
+    def SimpleQueue(self) -> Any:  # noqa: N802 - the name of the original
+        """What a pool asks for, once, to have its results in."""
+        self.replies = Replies(self._context)
+        return self.replies
+
+    def started(self) -> None:
+        """Leave to the process, which has been started, what is its own."""
+        if self.replies is not None:
+            self.replies.only_read()
+            self.replies = None
 
 
 _reaping = threading.Lock()

@@ -32,7 +32,7 @@ from .start_errors import initializer_error, start_error
 
 __all__ = ("Slot", "SlotSettings")
 
-PRELOADED = ["amorsize_async._worker_start", "concurrent.futures.process", "cloudpickle"]
+PRELOADED = ["amorsize_async._worker_start", "amorsize_async._replies", "concurrent.futures.process", "cloudpickle"]
 # What the fork server imports once, so that a worker is there 5 ms after it is asked for, and not 60.
 
 EXIT_WAIT = 2.0
@@ -132,7 +132,9 @@ class Slot(Place):
                 initargs=(replace(self._settings.setup, environ=dict(os.environ)), memory, its_end),
             )
             with main_not_imported():
-                return self._pool.submit(_worker_start.hello)
+                hello = self._pool.submit(_worker_start.hello)
+            self._context.started()
+            return hello
         finally:
             its_end.close()
 

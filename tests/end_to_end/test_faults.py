@@ -49,10 +49,15 @@ async def test_one_death_from_outside_fails_no_item(each_executor):
     assert await call == [0.3] * 4
 
 
-@pytest.mark.parametrize("fn", [jobs.kill_by_result, jobs.close_everything], ids=["pickling", "descriptors"])
+@pytest.mark.parametrize(
+    "fn",
+    [jobs.kill_by_result, jobs.close_everything, jobs.die_in_the_reply],
+    ids=["pickling", "descriptors", "sending"],
+)
 async def test_an_item_that_kills_outside_the_function_fails_alone(each_executor, fn):
     """While its result is pickled or sent: found by halving."""
-    results = await each_executor.execute(fn, range(6), chunksize=6, return_exceptions=True)
+    async with asyncio.timeout(60):
+        results = await each_executor.execute(fn, range(6), chunksize=6, return_exceptions=True)
 
     assert [n for n, result in enumerate(results) if result != n] == [3]
     assert results[3].index == 3
