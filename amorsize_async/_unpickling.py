@@ -13,7 +13,7 @@ from ._parts import GentleReader, Reader
 
 __all__ = ("Unpickling", "load_pickle", "loads")
 
-loads = pickle.loads
+loads, Unpickler = pickle.loads, pickle.Unpickler
 
 
 class Unpickling:
@@ -23,7 +23,7 @@ class Unpickling:
         self._input = _Input()
         self._reader = GentleReader if gently else Reader
         self._buffers: list[Any] = []
-        self._unpickler = pickle.Unpickler(self._input, buffers=iter(self._buffers))
+        self._unpickler = Unpickler(self._input, buffers=iter(self._buffers))
 
     def load(self, pickled: bytes | Bundle) -> Any:
         """The object of the next pickle; raises whatever its classes raise."""
