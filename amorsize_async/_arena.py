@@ -13,6 +13,7 @@ threads run, and tell of want of memory instead of killing who meets it.
 
 from __future__ import annotations
 
+import errno
 import logging
 import mmap
 import os
@@ -52,6 +53,9 @@ KEPT_BYTES = 16 << 20
 
 ONE_CALL = 1 << 30
 # Bytes for one system call: Linux moves at most 2 GiB at once.
+
+OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+# Not a refusal: there are some again as soon as somebody closes one.
 
 LONG = 4 << 20
 # Bytes that take a millisecond and more to fill.
@@ -158,17 +162,21 @@ class Arenas:
     _free: list[Arena] = field(default_factory=list)
 
     def lend(self) -> Arena | None:
-        """An arena for one chunk; None if the system refuses."""
+        """An arena for one chunk; None if there is none to be had."""
         if self.refused:
             return None
         try:
             return self._free.pop()
         except IndexError:
-            pass
+            return self.another()
+
+    def another(self) -> Arena | None:
+        """A new arena; None if the system refuses, which it is not asked again, or is out of descriptors for now."""
         try:
             return Arena()
         except OSError as exc:
-            self.refuse(str(exc))
+            if exc.errno not in OUT_OF_DESCRIPTORS:
+                self.refuse(str(exc))
             return None
 
     def take_back(self, arena: Arena) -> None:

@@ -6,7 +6,8 @@ With t = smoothed seconds per item, h = parent seconds per chunk, P = workers an
 
 P*h/t keeps the parent from being the bottleneck (3 ms: see LEAST_SECONDS), T bounds the latency of progress and of
 cancellation, R/(2P) bounds the tail (guided self-scheduling, Polychronopoulos and Kuck 1987), the byte and loop caps
-bound the memory that is in flight and the loop's lag.
+bound the memory that is in flight and the turns of the loop that one chunk takes. What would be left behind the chunk
+and is worth less than a millisecond goes with it.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from ._parts import give_way
 from ._payload import PackedFunction
 from ._pickling import MAIN_MODULES
 from ._results import Collector, Outlet, ResultStream, Sink
-from ._run import Run
+from ._run import FLUSH_SECONDS_CANCELLED, Run
 from ._shielding import finish
 from ._source import open_source
 from ._threads import in_thread
@@ -40,9 +40,6 @@ __all__ = ("Engine", "collect", "configured_managers", "open_stream", "tell_canc
 STREAM_CHUNKS = 16
 # Chunks per worker that a stream may have dispatched and not consumed when no `buffersize` is given: about half a
 # second of work, enough to hide a slow item in an ordered stream, little enough to stop soon after a `break`.
-
-FLUSH_SECONDS = 1.0
-# How long a call that is cancelled before it began waits for hooks that are behind: as one that is cancelled later.
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +125,7 @@ async def tell_cancelled(engine: Engine, call: Call) -> None:
     narrator = Narrator(bus, tally, execution_id=execution_id, function=name, executor=engine.pool.name)
     report = Report.of(tally, function=name, execution_id=execution_id, status="cancelled", elapsed=0.0)
     narrator.end(report, "cancelled", None)
-    await bus.aclose(bound=FLUSH_SECONDS)
+    await bus.aclose(bound=FLUSH_SECONDS_CANCELLED)
 
 
 async def _packed(fn: Callable[..., Any], pool: Pool) -> tuple[PackedFunction, Arena | None]:
@@ -143,16 +140,16 @@ async def _packed(fn: Callable[..., Any], pool: Pool) -> tuple[PackedFunction, A
 
 def _packed_beside(fn: Callable[..., Any], arenas: Arenas | None) -> tuple[PackedFunction, Arena | None]:
     function = _payload.pack_function(fn, out_of_band=arenas is not None and not arenas.refused, watch=give_way)
-    arena: Arena | None = None
     if arenas is None or isinstance(function.pickled, bytes):
-        return function, arena
+        return function, None
+    arena = arenas.another()
     try:
-        arena = Arena()
-        bundle = stowed(function.pickled, arena.write)
+        if arena is not None:
+            bundle = stowed(function.pickled, arena.write)
+            return replace(function, pickled=cast(Bundle, bundle), home=arena.address), arena
     except OSError as exc:
         arenas.refuse(str(exc))
-        return _payload.pack_function(fn, watch=give_way), None
-    return replace(function, pickled=cast(Bundle, bundle), home=arena.address), arena
+    return _payload.pack_function(fn, watch=give_way), None
 
 
 def _is_a_name(fn: Callable[..., Any]) -> bool:

@@ -29,7 +29,7 @@ from .events import Status
 from .hooks import HookManager
 from .report import Report, Tally
 
-__all__ = ("Run",)
+__all__ = ("FLUSH_SECONDS_CANCELLED", "Run")
 
 FLUSH_SECONDS = 5.0
 FLUSH_SECONDS_CANCELLED = 1.0

@@ -158,6 +158,7 @@ class Traffic:
         if job is not None:
             self._in_group(self._await_reply(self._launched(batch, place, terms, job, watch)))
             return job.size >= ONE_A_TURN
+        watch.transfer()
         unsent = [place]
 
         def ended(_task: object = None) -> None:
@@ -223,8 +224,7 @@ class Traffic:
     def _launched(self, batch: Batch, place: Place, terms: Terms, job: Job, watch: Stopwatch) -> Flight:
         watch.transfer()
         place.taken += len(batch.items)
-        future = self._called(place, job.call, *job.args)
-        self._pool.expect(place, self.sizer.seconds_of(len(batch.items)))
+        future = self._called(place, job.call, *job.args, seconds=self.sizer.seconds_of(len(batch.items)))
         flight = Flight(place, batch, job, terms.stride, watch, future, self._deadline(place, job, future))
         self._flights.add(flight)
         self._sent_to.add(place)
@@ -245,8 +245,11 @@ class Traffic:
             stuck=lambda: place.stopped,
         )
 
-    def _called(self, place: Place, *call: Any) -> asyncio.Future[Any]:
-        """Run a call in the place; a place that refuses gives a future that has failed already."""
+    def _called(self, place: Place, *call: Any, seconds: float = 0.0) -> asyncio.Future[Any]:
+        """Run a call in the place; a place that refuses gives a future that has failed already.
+
+        seconds: what it should take, 0 if nobody knows.
+        """
         loop = asyncio.get_running_loop()
         try:
             if place.executor is None:  # the loop would take its own threads for it
@@ -255,6 +258,7 @@ class Traffic:
         except (RuntimeError, OSError) as exc:  # broken or closed; OSError: no process can be started
             future = loop.create_future()
             future.set_exception(exc)
+        self._pool.expect(place, seconds)
         future.add_done_callback(partial(landed, self._pool, place, self._share))
         return future
 
@@ -302,8 +306,11 @@ class Traffic:
         """Unpack a reply, enter it into the books, deliver its values, and send on what is still to be run."""
         batch, watch = flight.batch, flight.watch
         arena = flight.job.arena
-        loaded = await self._transport.loaded(reply, arena, watch) or await self._sent_singly(flight, reply)
+        loaded = await self._transport.loaded(reply, arena, watch)
+        watch.transfer()
+        loaded = loaded or await self._sent_singly(flight, reply)
         await self._transport.take_back_from(reply, flight.job)
+        watch.go_on()
         if loaded is None:
             self._settle(flight)
             await self._recovery().halve(batch)

@@ -122,7 +122,7 @@ class Transport:
 
     async def _packed_beside(self, batch: Batch, terms: Terms, watch: Stopwatch) -> Job:
         """The job for a batch, made in a thread."""
-        watch.transfer()
+        watch.go_on()
         job = await in_thread(partial(self._packed, batch, terms, give_way))
         watch.beside()
         return job
@@ -133,7 +133,7 @@ class Transport:
             return job_for(batch, self.function, terms, arena=arena, watch=watch)
         except OSError as exc:
             self._refused(str(exc))
-        except BaseException:
+        except BaseException:  # only passed on: nobody else knows of the arena
             self.take_back(arena)
             raise
         if arena is not None:

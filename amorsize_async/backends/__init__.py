@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .foreign import ForeignPool, open_threads
 from .local import LocalPool
-from .pool import Flight, Place, Pool
+from .place import Place
+from .pool import Flight, Pool
 from .slot import SlotSettings
 
 __all__ = ("Flight", "ForeignPool", "LocalPool", "Place", "Pool", "SlotSettings", "open_threads")

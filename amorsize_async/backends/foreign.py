@@ -11,7 +11,8 @@ from contextlib import suppress
 
 from .. import _worker_start
 from .._threads import in_thread
-from .pool import Place, Pool
+from .place import Place
+from .pool import Pool
 
 __all__ = ("ForeignPool", "open_threads")
 

@@ -11,7 +11,8 @@ from .._arena import Arenas
 from .._sharing import Share
 from .._shielding import finish
 from ..errors import WorkerStartError
-from .pool import Place, Pool
+from .place import Place
+from .pool import Pool
 from .slot import Slot, SlotSettings
 
 __all__ = ("LocalPool", "start_delay")

@@ -7,24 +7,20 @@ release(place, share, seconds) ──► the share is charged, _grant again
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from .._arena import Arenas
-from .._chunk import CELL_WORDS, STOP, Cell, ChunkReply
-from .._deaths import Death
+from .._chunk import ChunkReply
 from .._sharing import Share, level, most_deserving
 from .._threads import in_thread
 from ..errors import ExecutorClosedError
-from .agenda import Agenda
+from .place import Place
 
-__all__ = ("Flight", "Place", "Pool")
+__all__ = ("Flight", "Pool")
 
 QUEUED_CHUNKS = 1
 # Chunks that wait at a worker behind the one it runs, to hide the round trip (0.3 ms), shortly before that is done:
@@ -41,72 +37,6 @@ EARLY = 0.0005
 
 DIED_WAIT = 1.0
 # Seconds to wait for the futures of a worker that was killed: they break within milliseconds.
-
-
-@dataclass(slots=True, eq=False)
-class Place:
-    """Somewhere chunks run: a worker process, or a whole foreign executor.
-
-    width: chunks it runs at once. load: chunks handed to it and not answered. pid: the worker process, None if
-    unknown. pickled: whether chunks travel as pickles. known: digests of functions that it has answered with. cell: the
-    words it shares with what runs there. steady: whether the cost of the chunk it runs was known.
-    """
-
-    width: int = 1
-    load: int = 0
-    pid: int | None = None
-    pickled: bool = True
-    executor: concurrent.futures.Executor | None = None
-    cell: Cell = field(default_factory=lambda: [0] * CELL_WORDS)
-    known: set[bytes] = field(default_factory=set)
-    chunks: int = 0
-    seconds: float = 0.0
-    steady: bool = False
-    taken: int = 0
-    unclaimed: Counter[Share] = field(default_factory=Counter)
-    agenda: Agenda = field(default_factory=Agenda)
-
-    @property
-    def left(self) -> int | None:
-        """Items that it may still be handed, None for any number."""
-        return None
-
-    @property
-    def worn(self) -> bool:
-        """Whether what runs here has done enough, and should make room for another."""
-        return False
-
-    @property
-    def stopped(self) -> bool:
-        """Whether what runs here is stopped (SIGSTOP), and does nothing until it is told to go on."""
-        return False
-
-    @property
-    def ready(self) -> bool:
-        """Whether chunks can be handed to it."""
-        return self.executor is not None
-
-    def broke(self) -> None:
-        """Note that a call here failed although our side of it never raises: what runs here is gone."""
-
-    def stop(self) -> None:
-        """Ask what runs here to end between two items."""
-        self.cell[STOP] = 1
-
-    def resume(self) -> None:
-        """Take `stop` back."""
-        self.cell[STOP] = 0
-
-    def kill(self) -> bool:
-        """End what runs here at once, with its process; False if this place has no such power."""
-        return False
-
-    def noted(self, reply: ChunkReply) -> None:
-        """Take notice of what a chunk did to what runs here."""
-
-    async def buried(self) -> Death:
-        """Wait until a dead place has left nothing behind; tells how it died."""
-        return Death()
 
 
 Flight = tuple[Place, "asyncio.Future[Any]"]

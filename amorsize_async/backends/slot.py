@@ -26,7 +26,7 @@ from .._deaths import Death, want_of_memory
 from .._shielding import finish
 from .._threads import in_thread
 from ..errors import WorkerStartError
-from .pool import Place
+from .place import Place
 from .processes import Context, main_not_imported
 from .start_errors import initializer_error, start_error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import os
@@ -19,7 +20,7 @@ import pytest
 
 import jobs
 import large_jobs
-from amorsize_async import AsyncExecutor, _system, _transport, _wire
+from amorsize_async import AsyncExecutor, _arena, _system, _transport, _wire
 from amorsize_async.errors import WorkerCrashedError
 from lag import lag_of_the_loop
 
@@ -143,6 +144,17 @@ async def test_arrays_of_many_sizes_come_home_in_blocks_as_they_were(executor):
 @linux
 async def test_results_that_wait_to_be_read_hold_new_items_back(executor, monkeypatch):
     """Else each chunk would have memory of its own, where workers are quicker than the loop."""
+    made = _counted(monkeypatch)
+    items = [np.full(MIB // 8, number) for number in range(80)]
+
+    results = await executor.execute(np.negative, items, chunksize=1)
+
+    assert [int(result[0]) for result in results] == [-number for number in range(80)]
+    assert len(made) <= 2 * 2 + 2 + 2  # two chunks a worker, as many replies as workers, and those just sent
+
+
+def _counted(monkeypatch):
+    """A list that grows with each file that is made."""
     made = []
 
     def noted():
@@ -151,12 +163,34 @@ async def test_results_that_wait_to_be_read_hold_new_items_back(executor, monkey
 
     nameless_file = _system.nameless_file
     monkeypatch.setattr(_system, "nameless_file", noted)
-    items = [np.full(MIB // 8, number) for number in range(80)]
+    return made
 
-    results = await executor.execute(np.negative, items, chunksize=1)
 
-    assert [int(result[0]) for result in results] == [-number for number in range(80)]
-    assert len(made) <= 2 * 2 + 2 + 2  # two chunks a worker, as many replies as workers, and those just sent
+@linux
+async def test_finding_and_freeing_large_memory_is_left_to_threads(executor, monkeypatch):
+    """It takes half a millisecond a MiB, and ten times that where the host has to find it; the loop has others."""
+    items = [np.full(MIB // 8, number) for number in range(40)]
+    await executor.execute(np.sum, items)  # so that it is known how large they are
+    written, freed = [], []
+    write, close = _arena.write, _arena.Arena.close
+
+    def noted_write(descriptor, data, offset):
+        new = offset + data.nbytes - os.fstat(descriptor).st_size
+        written.append((new, threading.current_thread() is threading.main_thread()))
+        write(descriptor, data, offset)
+
+    def noted_close(arena):
+        freed.append((arena.room, threading.current_thread() is threading.main_thread()))
+        close(arena)
+
+    monkeypatch.setattr(_arena, "write", noted_write)
+    monkeypatch.setattr(_arena.Arena, "close", noted_close)
+    await executor.execute(np.sum, items)
+
+    for seen in (written, freed):
+        large = [on_the_loop for size, on_the_loop in seen if size > MIB / 2]
+        assert large
+        assert not any(large)
 
 
 # ── many small objects ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -458,6 +492,27 @@ async def test_without_shared_memory_payloads_travel_in_band_with_one_warning(ex
 
 def _refused():
     raise PermissionError(1, "Operation not permitted")
+
+
+@linux
+async def test_want_of_descriptors_is_not_a_refusal(executor, monkeypatch, caplog):
+    """What is sent meanwhile goes through a pipe, in silence; what is sent after it does not."""
+    constant, items = np.ones(MIB // 8), [np.full(MIB // 8, number) for number in range(10)]
+    scale = partial(np.multiply, constant)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(_system, "nameless_file", _out_of_descriptors)
+        results, report = await executor.execute(scale, items, return_report=True)
+    made = _counted(monkeypatch)
+    again = await executor.execute(scale, items)
+
+    assert [int(result[0]) for result in results] == [int(result[0]) for result in again] == list(range(10))
+    assert not caplog.records
+    assert not any("shared memory" in warning for warning in report.warnings)
+    assert len(made) > 1  # one for the function, and those of the chunks
+
+
+def _out_of_descriptors():
+    raise OSError(errno.EMFILE, "Too many open files")
 
 
 @linux

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from amorsize_async.backends.agenda import Agenda
-from amorsize_async.backends.pool import Place, Pool
+from amorsize_async.backends.place import Place
+from amorsize_async.backends.pool import Pool
 
 
 def test_the_next_chunk_comes_shortly_before_the_running_one_is_done():

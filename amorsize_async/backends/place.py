@@ -1,0 +1,83 @@
+"""Somewhere chunks run: what an execution and the pool know of it, and what they can ask it to do.
+
+This one has no power over what runs there, as in somebody else's executor; a `slot` has.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections import Counter
+from dataclasses import dataclass, field
+
+from .._chunk import CELL_WORDS, STOP, Cell, ChunkReply
+from .._deaths import Death
+from .._sharing import Share
+from .agenda import Agenda
+
+__all__ = ("Place",)
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """Somewhere chunks run: a worker process, or a whole foreign executor.
+
+    width: chunks it runs at once. load: chunks handed to it and not answered. pid: the worker process, None if
+    unknown. pickled: whether chunks travel as pickles. known: digests of functions that it has answered with. cell: the
+    words it shares with what runs there. steady: whether the cost of the chunk it runs was known.
+    """
+
+    width: int = 1
+    load: int = 0
+    pid: int | None = None
+    pickled: bool = True
+    executor: concurrent.futures.Executor | None = None
+    cell: Cell = field(default_factory=lambda: [0] * CELL_WORDS)
+    known: set[bytes] = field(default_factory=set)
+    chunks: int = 0
+    seconds: float = 0.0
+    steady: bool = False
+    taken: int = 0
+    unclaimed: Counter[Share] = field(default_factory=Counter)
+    agenda: Agenda = field(default_factory=Agenda)
+
+    @property
+    def left(self) -> int | None:
+        """Items that it may still be handed, None for any number."""
+        return None
+
+    @property
+    def worn(self) -> bool:
+        """Whether what runs here has done enough, and should make room for another."""
+        return False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether what runs here is stopped (SIGSTOP), and does nothing until it is told to go on."""
+        return False
+
+    @property
+    def ready(self) -> bool:
+        """Whether chunks can be handed to it."""
+        return self.executor is not None
+
+    def broke(self) -> None:
+        """Note that a call here failed although our side of it never raises: what runs here is gone."""
+
+    def stop(self) -> None:
+        """Ask what runs here to end between two items."""
+        self.cell[STOP] = 1
+
+    def resume(self) -> None:
+        """Take `stop` back."""
+        self.cell[STOP] = 0
+
+    def kill(self) -> bool:
+        """End what runs here at once, with its process; False if this place has no such power."""
+        return False
+
+    def noted(self, reply: ChunkReply) -> None:
+        """Take notice of what a chunk did to what runs here."""
+
+    async def buried(self) -> Death:
+        """Wait until a dead place has left nothing behind; tells how it died."""
+        return Death()
