@@ -74,8 +74,8 @@ async def execute_async(
     Args:
         fn: takes one item; plain, or `async def` (then each worker runs many items at once on a loop of its own). It
             travels by reference if it can be imported, else by value: lambdas, closures and `__main__` work.
-        data: a sequence (sliced, never copied whole), an iterable (pulled in a helper thread, a chunk ahead), or an
-            async iterable. Each item runs exactly once, unless a worker dies.
+        data: a sequence (sliced, never copied whole), an iterable (pulled in a helper thread, a few chunks ahead), or
+            an async iterable. Each item runs exactly once, unless a worker dies.
         hooks: a `HookManager`, or several, that are told what happens.
         n_jobs: the most workers to use at once; None: as many as the executor has.
         chunksize: items per chunk; None: decided for each chunk from what those before it cost.

@@ -38,9 +38,9 @@ MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES = (4 << 20) + (64 << 10), 1 << 20
 # twice as much did not help. Where payloads go through pipes, the threads of the pool copy them three times and hold
 # the interpreter meanwhile.
 
-A_TURN_SECONDS, MOST_TURNS = 0.0003, 12
+A_TURN_SECONDS, MOST_TURNS, FIRST_TURNS = 0.0003, 12, 3
 # The most that pickling and unpickling may hold the loop at one of its turns, and the turns that one chunk may have: a
-# chunk costs the parent 0.4 ms whatever is in it. The first chunks of a run have one turn, since workers wait for them.
+# chunk costs the parent 0.4 ms whatever is in it. The first of each worker has fewer, since that waits for it.
 
 SMALL_TRANSFER = 0.0002
 # Seconds of pickling that say at most how little an item costs: the last chunks of a run may be single items, and what
@@ -119,7 +119,7 @@ class ChunkSizer:
         self.costs = costs
         self.is_async = is_async
         self._total = 0
-        self._began = False
+        self._taken = 0
         self._largest = 0 if costs is None else self._ideal(costs, None)
 
     def __repr__(self) -> str:
@@ -133,6 +133,10 @@ class ChunkSizer:
         if self.costs is None:
             return self._first(remaining)
         return max(1, min(self._ideal(self.costs, remaining), MAX_GROWTH * max(1, self._largest)))
+
+    def taken(self) -> None:
+        """Note that a chunk was taken from the input."""
+        self._taken += 1
 
     def _first(self, remaining: int | None) -> int:
         """The size while nothing is known: one item, which costs little if it is heavy; coroutines wait together."""
@@ -166,7 +170,6 @@ class ChunkSizer:
         """Learn from a finished chunk."""
         if seen.items < 1:
             return
-        self._began = True
         self._largest = max(self._largest, seen.items)
         self.costs = _mixed(self.costs, self._sample(seen), small=seen.transfer_seconds < SMALL_TRANSFER)
 
@@ -192,9 +195,10 @@ class ChunkSizer:
         return size
 
     def _capped(self, costs: Costs, size: float) -> int:
+        turns = MOST_TURNS if self._taken >= self.n_jobs else FIRST_TURNS
         caps = [
             self.max_bytes / max(costs.item_bytes, 1e-9),
-            (MOST_TURNS if self._began else 1) * A_TURN_SECONDS / max(costs.item_transfer, 1e-12),
+            turns * A_TURN_SECONDS / max(costs.item_transfer, 1e-12),
             MAX_CONCURRENT if self.is_async else math.inf,
             self.most or math.inf,
         ]

@@ -171,7 +171,8 @@ class Run:
         if self._sink.room() == 0:
             await self._sink.wait_for_room()
             began = self._waited("consumer", began)
-        ready = await self._source.fill(self._size())
+        size = self._size()
+        ready = await self._source.fill(size, self._tally.n_jobs * size if self._sink.room() is None else 0)
         self._waited("input", began)
         return ready
 
@@ -184,6 +185,7 @@ class Run:
         items = self._source.take(size if most is None else min(size, most))
         if not len(items):
             return None
+        self.sizer.taken()
         self._tally.chunksize = len(items)
         self._tally.total = self._source.total
         self._sink.dispatched(len(items))

@@ -4,7 +4,8 @@ sequence        sliced where it stands, nothing is read ahead
 iterable        one helper thread pulls it into a bounded buffer; no other thread ever touches it
 async iterable  one task awaits it into the same kind of buffer
 
-`fill(n)` waits until `n` items are there (or fewer, where the input is slow or ends), `take(n)` gives what is there.
+`fill(n, ahead)` waits until `n` items are there (or fewer, where the input is slow or ends), and lets `ahead` more be
+read meanwhile; `take(n)` gives what is there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence, Sized
 from contextlib import suppress
+from itertools import repeat
 from typing import Any, Protocol
 
 from .errors import InputError
@@ -41,7 +43,7 @@ SLICED = (list, tuple, range, str, bytes, bytearray)
 class Source(Protocol):
     """The input of one execution.
 
-    total: items in all, None if unknown before the end. taken: items given out. error: what the input raised.
+    total: items in all, None if unknown before the end is read. taken: items given out. error: what the input raised.
     """
 
     total: int | None
@@ -51,8 +53,8 @@ class Source(Protocol):
     async def open(self) -> None:
         """Begin to read, and learn the total if the input can tell."""
 
-    async def fill(self, count: int) -> bool:
-        """Wait until items can be taken; False when there are no more."""
+    async def fill(self, count: int, ahead: int = 0) -> bool:
+        """Wait until items can be taken; False when there are no more. ahead: of how many more may be read."""
 
     def take(self, count: int) -> Sequence[Any]:
         """At most `count` of the items that are there."""
@@ -95,7 +97,7 @@ class SlicedSource:
     async def open(self) -> None:
         return None
 
-    async def fill(self, count: int) -> bool:
+    async def fill(self, count: int, ahead: int = 0) -> bool:
         return len(self._data[self.taken : self.taken + 1]) > 0
 
     def take(self, count: int) -> Sequence[Any]:
@@ -116,7 +118,7 @@ _END = object()
 class _Buffered:
     """A bounded buffer between a reader, which appends, and the run, which takes; the reader is woken when it has room.
 
-    `_want` is how far the reader may be ahead: what the run asked for last, so at most about one chunk.
+    `_want` is how far the reader may be ahead: as far as the run let it last.
     """
 
     def __init__(self, total: int | None) -> None:
@@ -129,8 +131,8 @@ class _Buffered:
         self._read_count = 0
         self._changed = asyncio.Event()
 
-    async def fill(self, count: int) -> bool:
-        self._want = max(1, count)
+    async def fill(self, count: int, ahead: int = 0) -> bool:
+        self._want = max(1, count) + ahead
         await self._reach(1)
         if not self._enough(count):
             with suppress(TimeoutError):
@@ -145,13 +147,13 @@ class _Buffered:
             self._changed.clear()
             if not self._enough(need):
                 await self._changed.wait()
+        if self._ended():
+            self.total = self.taken + self._available()
 
     def take(self, count: int) -> list[Any]:
         buffer = self._buffer
         piece = [buffer.popleft() for _ in range(min(count, self._available()))]
         self.taken += len(piece)
-        if self._ended() and len(buffer) == 1:
-            self.total = self.taken
         self._make_room()
         return piece
 
@@ -219,17 +221,14 @@ class ThreadSource(_Buffered):
         With `next` alone: a `for` statement calls `iter` again, which begins anew with some iterators.
         """
         buffer = self._buffer
-        while not self._closed:
-            if len(buffer) >= self._want and not self._wait_for_room():
-                return
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
+        if not self._wait_for_room():
+            return
+        for self._read_count, item in enumerate(map(next, repeat(iterator)), 1):
             buffer.append(item)
-            self._read_count += 1
             if len(buffer) == self._need:
                 self._tell(self._changed)
+            if len(buffer) >= self._want and not self._wait_for_room():
+                return
 
     def _wait_for_room(self) -> bool:
         with self._room:
@@ -244,7 +243,7 @@ class ThreadSource(_Buffered):
     def stop(self) -> None:
         """See `Source`."""
         with self._room:
-            self._closed = True
+            self._closed, self._want = True, 0
             self._room.notify()
 
     async def aclose(self) -> None:

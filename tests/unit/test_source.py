@@ -86,6 +86,21 @@ async def test_an_iterator_is_read_no_further_than_asked():
     assert next(pulled) <= 21
 
 
+@pytest.mark.parametrize("form", [iter, lambda items: numbers(len(items))], ids=["iterator", "async generator"])
+async def test_who_may_read_ahead_knows_the_end_before_the_last_chunk(form):
+    """So that the last chunks can be made smaller, as those of a list."""
+    source = await opened(form(range(30)))
+    await source.fill(10, ahead=100)
+    source.take(10)
+    async with asyncio.timeout(5):
+        while source.total is None:
+            await source.fill(10, ahead=100)
+            await asyncio.sleep(0)
+
+    assert (source.total, source.taken) == (30, 10)
+    await source.aclose()
+
+
 async def test_only_one_thread_touches_an_iterator():
     """Generators are not safe to share."""
     threads = set()
