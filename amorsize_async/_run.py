@@ -58,7 +58,7 @@ class Run:
         self._options = options
         self._managers = managers
         self._share = pool.join(options.n_jobs, self._executor_closed)
-        self._share.steady = sizer.costs is not None and options.item_timeout is None
+        self._share.steady = sizer.steady and options.item_timeout is None
         self._tally = Tally(
             n_jobs=pool.workers(self._share),
             total=source.total,

@@ -324,8 +324,8 @@ class Traffic:
         watch.transfer()
         self._books.account(batch, reply, failures, again)
         self._books.deliver(batch, values, failures, again, reply.bytes_out)
-        self._share.steady = self._options.item_timeout is None
         self._books.learn(reply, watch)
+        self._share.steady = self.sizer.steady and self._options.item_timeout is None
         self._settle(flight)
         for part in again:
             self._retry(part)
