@@ -6,9 +6,9 @@
 An arena carries one chunk there and its results back, then the next. Nothing of it can leak: there is no name, and the
 kernel keeps it for as long as a living process holds it open or mapped.
 
-What a worker gets, it maps: most of the time goes into pages that are new to a process, not into copying. Its function
-may keep an item, though; such an arena is not used again. All else is written and read by system calls: they let other
-threads run, and tell of want of memory instead of killing who meets it.
+What a worker gets, it maps, and keeps the map for the next chunk: most of the time goes into pages that are new to a
+process, not into copying. Its function may keep an item, though; such an arena is not used again. All else is written
+and read by system calls: they let other threads run, and tell of want of memory instead of killing who meets it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pickle import PickleBuffer
 from typing import Any
-from weakref import ref
 
 from . import _system
 from ._parcel import Parcel, bundles_of, changed
@@ -35,9 +34,10 @@ __all__ = (
     "end_of",
     "fetched",
     "filled",
-    "mapped",
+    "map_of",
     "opened",
     "pieces_of",
+    "placed",
     "read",
     "stowed",
     "write",
@@ -50,6 +50,9 @@ ALIGNMENT = 64
 
 KEPT_BYTES = 16 << 20
 # What an arena may hold while it waits for its next chunk; a larger one is cut back.
+
+AT_ONCE = getattr(mmap, "MAP_POPULATE", 0)
+# Have all pages of a map at once: a third of what it takes when each is met for the first time.
 
 ONE_CALL = 1 << 30
 # Bytes for one system call: Linux moves at most 2 GiB at once.
@@ -127,7 +130,7 @@ class Arena:
             os.ftruncate(self.descriptor, kept)
         if kept > self.room:
             with suppress(OSError):  # no descriptor or no address space is left: it does without
-                self._map = mmap.mmap(self.descriptor, kept)
+                self._map = mmap.mmap(self.descriptor, kept, flags=mmap.MAP_SHARED | AT_ONCE)
 
     @property
     def room(self) -> int:
@@ -287,20 +290,24 @@ def _memory(length: int) -> Any:
     return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
-def mapped(parcel: Parcel, descriptor: int, *, private: bool) -> tuple[Parcel, Callable[[], Any]]:
-    """The bundles as views of the arena itself, without a copy; and what gives None once nobody holds one any more.
+def map_of(descriptor: int, *, private: bool) -> mmap.mmap:
+    """The whole of an arena as memory.
 
-    private: what is written there is the writer's own (copy on write), so that all who map it share the rest; else the
-    arena is overwritten, and must not be used again while somebody holds a view.
+    private: what is written there is the writer's own, so that all who map it share the rest (copy on write); else the
+    arena itself is written to.
     """
-    memory = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY if private else mmap.ACCESS_WRITE)
+    return mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY if private else mmap.ACCESS_WRITE)
+
+
+def placed(parcel: Parcel, memory: mmap.mmap) -> Parcel:
+    """The bundles as views of the mapped arena, without a copy; each holds the map."""
     whole = memoryview(memory)
 
     def look(piece: Stored) -> Any:
         view = whole[piece.offset : piece.offset + piece.length]
         return view.toreadonly() if piece.readonly else view
 
-    return changed(parcel, look), ref(memory)
+    return changed(parcel, look)
 
 
 def end_of(parcel: Parcel) -> int:

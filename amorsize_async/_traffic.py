@@ -122,15 +122,19 @@ class Traffic:
         await self._forgotten()
 
     async def _forgotten(self) -> None:
-        """Have the workers drop a function that maps memory of ours, and wait for those that are not busy."""
-        if self.function.home is None:
-            return
-        calls = []
-        for place in self._sent_to:
-            place.known.discard(self.function.digest)
-            if place.ready and place in self._pool.places:
+        """Have the workers drop what they map of our memory, and wait for those that are not busy.
+
+        That is the function, and after the last execution, the arenas that they keep mapped for chunks to come.
+        """
+        last, calls = self._pool.is_last(self._share), []
+        for place in self._pool.places:
+            digest = self.function.digest if self.function.home is not None and place in self._sent_to else None
+            if digest is not None:
+                place.known.discard(digest)
+            if place.ready and (digest is not None or (last and place.maps)):
+                place.maps = False
                 self._pool.hold(place, self._share)
-                calls.append(self._called(place, forget, self.function.digest))
+                calls.append(self._called(place, forget, digest))
         if calls:
             await asyncio.wait(calls, timeout=FORGET_SECONDS)
 
@@ -228,6 +232,7 @@ class Traffic:
         flight = Flight(place, batch, job, terms.stride, watch, future, self._deadline(place, job, future))
         self._flights.add(flight)
         self._sent_to.add(place)
+        place.maps |= job.is_mapped
         watch.pause()
         return flight
 

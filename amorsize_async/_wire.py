@@ -88,6 +88,11 @@ class Job:
     arena: Arena | None = None
     size: int = 0
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether its worker maps the arena for it."""
+        return self.arena is not None and has_bundles(self.args[0].items)
+
 
 @dataclass(frozen=True, slots=True)
 class FailedItem:

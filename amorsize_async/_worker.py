@@ -97,7 +97,7 @@ def _run_chunk(chunk: Chunk) -> ChunkReply:
     parcels = [parcel]
     del parcel  # items that are large can go as soon as nobody needs them
     reply = _run_parcel(function, parcels, chunk)
-    return reply if held() is None else replace(reply, held=True)
+    return replace(reply, held=True) if held() else reply
 
 
 def _run_parcel(function: Callable[[Any], Any], parcels: list[Parcel], chunk: Chunk) -> ChunkReply:
@@ -120,9 +120,11 @@ def send_singly(ticket: int) -> Parcel | None:
     return None if values is None else _payload.pack_values(values, whole_up_to=0, homewards=False)[0]
 
 
-def forget(digest: bytes) -> None:
-    """Drop a function, and with it the memory that it maps."""
-    state.functions.pop(digest, None)
+def forget(digest: bytes | None) -> None:
+    """Drop a function with what it maps, None for none, and what is kept mapped for the next chunk."""
+    if digest is not None:
+        state.functions.pop(digest, None)
+    _worker_memory.forget_maps()
 
 
 _NOT_SENT = RemoteError("not sent")

@@ -7,51 +7,78 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+from weakref import ref
 
 from . import _arena
 from ._arena import Address
 from ._chunk import Chunk
 from ._parcel import Bundle, Parcel, has_bundles
 
-__all__ = ("fetched", "mapped", "stowed")
+if TYPE_CHECKING:
+    import mmap
 
-MOST_MAPS = 64
-# Items that a function has kept may hold so many maps, each with a descriptor; those that come after are copied.
+__all__ = ("fetched", "forget_maps", "mapped", "stowed")
+
+MOST_MAPS, MOST_HELD = 8, 64
+# So many arenas stay mapped for their next chunk, each with a descriptor. Items that a function has kept may hold so
+# many more; those that come after are copied.
 
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD, KEPT_HEAP = -1, -3, 8 << 20
 # Parameters of mallopt, from malloc.h; bytes of a block that comes from the heap and stays there, see MAX_CHUNK_BYTES.
 
 
-def fetched(chunk: Chunk) -> tuple[Parcel, Callable[[], Any]]:
-    """The chunk's items, where they lie in the arena; and what gives None once nobody holds one of these any more.
+def fetched(chunk: Chunk) -> tuple[Parcel, Callable[[], bool]]:
+    """The chunk's items, where they lie in the arena; and what tells, once, whether somebody holds one of them still.
 
     Raises OSError if the arena cannot be had.
     """
-    if chunk.arena is None or not has_bundles(chunk.items):
-        return chunk.items, _nothing
+    arena = chunk.arena
+    if arena is None or not has_bundles(chunk.items):
+        return chunk.items, _nobody
     _keep_freed_memory()
     _count_forks()
-    _maps[:] = [each for each in _maps if each() is not None]
-    with _arena.opened(chunk.arena) as descriptor:
-        if len(_maps) >= MOST_MAPS:
-            return _arena.fetched(chunk.items, descriptor), _nothing
-        parcel, memory = _arena.mapped(chunk.items, descriptor, private=False)
-    _maps.append(memory)
-    forks = _forks[0]
-    return parcel, lambda: memory() if _forks[0] == forks else _forks  # a child may hold the map, and use it for long
+    _held[:] = [each for each in _held if each() is not None]
+    memory = _maps.pop(arena, None)
+    if memory is None or len(memory) < _arena.end_of(chunk.items):
+        with _arena.opened(arena) as descriptor:
+            if len(_held) >= MOST_HELD:
+                return _arena.fetched(chunk.items, descriptor), _nobody
+            memory = _arena.map_of(descriptor, private=False)
+    forks, holders = _forks[0], sys.getrefcount(memory)
+
+    def held() -> bool:
+        # Each view holds the map. A child may hold it, too, and use it for long.
+        if sys.getrefcount(memory) > holders or _forks[0] > forks:
+            _held.append(ref(memory))
+            return True
+        _maps[arena] = memory
+        if len(_maps) > MOST_MAPS:
+            _maps.popitem(last=False)
+        return False
+
+    return _arena.placed(chunk.items, memory), held
 
 
-def _nothing() -> None:
-    """Stands for a reference to what is gone."""
+def forget_maps() -> None:
+    """Let go of the arenas that are only kept mapped for the next chunk."""
+    _maps.clear()
 
 
-_maps: list[Callable[[], Any]] = []
+def _nobody() -> bool:
+    """Stands for what tells who holds items that are no part of an arena."""
+    return False
+
+
+_maps: OrderedDict[Address, mmap.mmap] = OrderedDict()
+_held: list[Callable[[], Any]] = []
 _forks = [0]
-# What is mapped of items, as far as somebody holds it; how often this process was forked.
+# What is mapped of arenas that may come again, and of items that somebody held when their chunk had ended, for as long
+# as it is; how often this process was forked.
 
 
 @cache
@@ -79,8 +106,8 @@ def mapped(function: bytes | Bundle, home: Address | None) -> bytes | Bundle:
     if isinstance(function, bytes) or home is None:
         return function
     with _arena.opened(home) as descriptor:
-        bundle, _ = _arena.mapped(function, descriptor, private=True)
-    return cast(Bundle, bundle)
+        memory = _arena.map_of(descriptor, private=True)
+    return cast(Bundle, _arena.placed(function, memory))
 
 
 @cache

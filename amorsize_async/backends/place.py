@@ -23,7 +23,8 @@ class Place:
 
     width: chunks it runs at once. load: chunks handed to it and not answered. pid: the worker process, None if
     unknown. pickled: whether chunks travel as pickles. known: digests of functions that it has answered with. cell: the
-    words it shares with what runs there. steady: whether the cost of the chunk it runs was known.
+    words it shares with what runs there. steady: whether the cost of the chunk it runs was known. maps: whether it may
+    have arenas mapped for chunks to come.
     """
 
     width: int = 1
@@ -36,6 +37,7 @@ class Place:
     chunks: int = 0
     seconds: float = 0.0
     steady: bool = False
+    maps: bool = False
     taken: int = 0
     unclaimed: Counter[Share] = field(default_factory=Counter)
     agenda: Agenda = field(default_factory=Agenda)

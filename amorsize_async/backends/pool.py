@@ -112,6 +112,10 @@ class Pool:
             self._idle.set()
         self._grant()
 
+    def is_last(self, share: Share) -> bool:
+        """Whether no other execution is left."""
+        return share in self._shares and len(self._shares) == 1
+
     async def give_memory_back(self) -> None:
         """Let go of the memory that payloads travelled in, if no execution is left."""
         if self._shares or self.arenas is None:
