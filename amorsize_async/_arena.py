@@ -1,7 +1,7 @@
 """Memory that two processes share for a moment: files without a name, which both write and read.
 
     the parent: memfd_create ── Address ──► a worker: opens the parent's descriptor by its number
-        stowed(parcel) ─► bytes at places in the file ─► fetched(parcel)
+        stowed(parcel) ─► bytes at places in the file ─► read, or mapped and placed(parcel)
 
 An arena carries one chunk there and its results back, then the next. Nothing of it can leak: there is no name, and the
 kernel keeps it for as long as a living process holds it open or mapped.
@@ -32,7 +32,6 @@ __all__ = (
     "Arenas",
     "Stored",
     "end_of",
-    "fetched",
     "filled",
     "map_of",
     "opened",
@@ -118,6 +117,18 @@ class Arena:
             self._map[offset : offset + data.nbytes] = data
         else:
             write(self.descriptor, data, offset)
+
+    def read(self, piece: Stored) -> Any:
+        """The bytes of a piece, in memory that can be written to if it could be where it came from.
+
+        By copying, as `write`, what is not so large that others should run meanwhile.
+        """
+        self.used = True
+        end = piece.offset + piece.length
+        if self._map is None or end > self.room or piece.length >= LONG:
+            return read(self.descriptor, piece)
+        view = memoryview(self._map)[piece.offset : end]
+        return bytes(view) if piece.readonly else memoryview(bytearray(view))
 
     def rest(self) -> None:
         """Get ready for the next chunk: give back memory beyond what is worth keeping, map the rest."""
@@ -243,11 +254,6 @@ def write(descriptor: int, data: memoryview, offset: int) -> None:
     written = 0
     while written < data.nbytes:
         written += os.pwrite(descriptor, data[written : written + ONE_CALL], offset + written)
-
-
-def fetched(parcel: Parcel, descriptor: int) -> Parcel:
-    """Read the bundles of a parcel into memory of our own; other threads run meanwhile."""
-    return changed(parcel, lambda piece: read(descriptor, piece))
 
 
 def pieces_of(parcel: Parcel) -> list[Stored]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ._arena import Arena, Stored, end_of, filled, pieces_of, read
+from ._arena import Arena, Stored, end_of, filled, pieces_of
 from ._chunk import ChunkReply
 from ._chunking import MAX_CHUNK_BYTES, ChunkSizer
 from ._parcel import Bundle, Sliced, copied_size, parcel_size
@@ -233,10 +233,7 @@ class Transport:
 
 def _copied(pieces: Sequence[Stored], arena: Arena | None) -> dict[int, Any]:
     """What lies at some places of an arena, by its offset."""
-    if arena is None:
-        return {}
-    arena.used = True
-    return {piece.offset: read(arena.descriptor, piece) for piece in pieces}
+    return {} if arena is None else {piece.offset: arena.read(piece) for piece in pieces}
 
 
 def _turns(pieces: Sequence[Stored]) -> Iterator[list[Stored]]:

@@ -15,7 +15,7 @@ from . import _arena, _payload
 from ._arena import Arena
 from ._chunk import CURRENT, TICKET, Cell, Chunk, ChunkReply
 from ._failures import Failure, received
-from ._parcel import Bundle, Parcel, copied_size, has_bundles, parcel_size
+from ._parcel import Bundle, Parcel, changed, copied_size, has_bundles, parcel_size
 from ._parts import Watch
 from ._payload import PackedFunction, Packing, Pickling, Unpickling
 from ._worker import run_chunk, run_items
@@ -217,8 +217,7 @@ def load_slice(each: bytes | Bundle, arena: Arena | None, unpickling: Unpickling
 def _fetched(parcel: Parcel, arena: Arena | None) -> Parcel:
     if arena is None or not has_bundles(parcel):
         return parcel
-    arena.used = True
-    return _arena.fetched(parcel, arena.descriptor)
+    return changed(parcel, arena.read)
 
 
 def failed_items(

@@ -17,7 +17,7 @@ from weakref import ref
 from . import _arena
 from ._arena import Address
 from ._chunk import Chunk
-from ._parcel import Bundle, Parcel, has_bundles
+from ._parcel import Bundle, Parcel, changed, has_bundles
 
 if TYPE_CHECKING:
     import mmap
@@ -47,7 +47,7 @@ def fetched(chunk: Chunk) -> tuple[Parcel, Callable[[], bool]]:
     if memory is None or len(memory) < _arena.end_of(chunk.items):
         with _arena.opened(arena) as descriptor:
             if len(_held) >= MOST_HELD:
-                return _arena.fetched(chunk.items, descriptor), _nobody
+                return changed(chunk.items, partial(_arena.read, descriptor)), _nobody
             memory = _arena.map_of(descriptor, private=False)
     forks, holders = _forks[0], sys.getrefcount(memory)
 
