@@ -19,7 +19,7 @@ from .contenders import Contender, Ours
 from .lag import Lag, Ticker
 from .loads import Load
 
-__all__ = ("Entry", "opened", "race", "race_cold", "ratio", "ready")
+__all__ = ("Entry", "opened", "race", "race_cold", "race_on", "ratio", "ready")
 
 PAUSE = 0.05
 """Seconds between two contenders, in which the pool of the first falls asleep."""
@@ -81,6 +81,13 @@ async def race(
         with _failure_noted(entry, tolerant=tolerant):
             entry.remark = await entry.contender.tune(load.part(entry.share))
     await _check(load, entries, tolerant=tolerant)
+    await race_on(load, entries, rounds, tolerant=tolerant, span=span)
+
+
+async def race_on(
+    load: Load, entries: Sequence[Entry], rounds: int, *, tolerant: bool = False, span: float = SPAN
+) -> None:
+    """Run rounds that count, of contenders that are tuned and warm; otherwise as `race`."""
     for number in range(rounds):
         for entry in _led_by(number, entries):
             with _failure_noted(entry, tolerant=tolerant):
