@@ -236,7 +236,7 @@ def stowed(parcel: Parcel, write: Callable[[memoryview, int], None], start: int 
 
     write: is called with bytes and where they are to be. Raises OSError if there is not enough memory.
     """
-    end = start
+    end = _aligned(start)
 
     def store(piece: Any) -> Stored:
         nonlocal end
@@ -317,8 +317,8 @@ def placed(parcel: Parcel, memory: mmap.mmap) -> Parcel:
 
 
 def end_of(parcel: Parcel) -> int:
-    """Where the free part of an arena begins, behind what is stored of a parcel."""
-    return max((_aligned(piece.offset + piece.length) for piece in pieces_of(parcel)), default=0)
+    """Where in an arena ends what is stored of a parcel."""
+    return max((piece.offset + piece.length for piece in pieces_of(parcel)), default=0)
 
 
 def _aligned(offset: int) -> int:

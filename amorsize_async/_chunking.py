@@ -32,11 +32,10 @@ BUDGET_SECONDS = 3 * TARGET_SECONDS
 # When a chunk has taken this long, its worker sends back what is done and the rest unrun: the items turned out to be
 # much heavier than those before, and others wait.
 
-MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES = (4 << 20) + (64 << 10), 1 << 20
-# Bytes of a chunk in either direction, which bounds what is in flight: two chunks a worker. A little over 4 MiB so that
-# four items of one fit in: handing over a chunk costs as much as copying 4 MiB into memory that was used before, and
-# twice as much did not help. Where payloads go through pipes, the threads of the pool copy them three times and hold
-# the interpreter meanwhile.
+MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES = (8 << 20) + (64 << 10), 2 << 20
+# Bytes of a chunk in both directions, which bounds what is in flight: two chunks a worker. A little over 8 MiB so that
+# eight items of one fit in: handing over a chunk costs as much as copying 8 MiB into memory that was used before. Where
+# payloads go through pipes, the threads of the pool copy them three times and hold the interpreter meanwhile.
 
 A_TURN_SECONDS, MOST_TURNS, FIRST_TURNS = 0.0003, 12, 3
 # The most that pickling and unpickling may hold the loop at one of its turns, and the turns that one chunk may have: a
@@ -89,13 +88,14 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Smoothed costs: seconds, bytes (the larger way) and pickling seconds per item, parent seconds per chunk.
+    """Smoothed costs: seconds, bytes each way and pickling seconds per item, parent seconds per chunk.
 
     item_copied: bytes per item, of both ways, that are not pickled but copied.
     """
 
     item_seconds: float
-    item_bytes: float = 0.0
+    item_bytes_in: float = 0.0
+    item_bytes_out: float = 0.0
     item_transfer: float = 0.0
     item_copied: float = 0.0
     chunk_overhead: float = PIPE_SECONDS
@@ -106,7 +106,7 @@ class ChunkSizer:
 
     n_jobs: workers that share the input. chunksize: a fixed size, None to decide. most: the largest size to decide on,
     None for any. costs: of the function's last run. is_async: items of a chunk run at once, so that only their CPU time
-    adds up. max_bytes: of a chunk in either direction.
+    adds up. max_bytes: of a chunk in both directions.
     """
 
     def __init__(
@@ -194,7 +194,8 @@ class ChunkSizer:
         pickled = 1 - seen.bytes_copied / max(1, seen.bytes_in + seen.bytes_out)
         return Costs(
             seconds / seen.items,
-            max(seen.bytes_in, seen.bytes_out) / seen.items,
+            seen.bytes_in / seen.items,
+            seen.bytes_out / seen.items,
             seen.transfer_seconds * pickled / seen.items,
             seen.bytes_copied / seen.items,
             PIPE_SECONDS + seen.overhead_seconds,
@@ -214,7 +215,7 @@ class ChunkSizer:
     def _capped(self, costs: Costs, size: float) -> int:
         turns = MOST_TURNS if self._taken >= self.n_jobs else FIRST_TURNS
         caps = [
-            self.max_bytes / max(costs.item_bytes, 1e-9),
+            self.max_bytes / max(costs.item_bytes_in + costs.item_bytes_out, 1e-9),
             turns * A_TURN_SECONDS / max(costs.item_transfer, 1e-12),
             MAX_CONCURRENT if self.is_async else math.inf,
             self.most or math.inf,
@@ -246,7 +247,8 @@ def _mixed(before: Costs | None, sample: Costs, *, small: bool) -> Costs:
 
     return Costs(
         mix(before.item_seconds, sample.item_seconds),
-        mix(before.item_bytes, sample.item_bytes),
+        mix(before.item_bytes_in, sample.item_bytes_in),
+        mix(before.item_bytes_out, sample.item_bytes_out),
         min(before.item_transfer, sample.item_transfer) if small else mix(before.item_transfer, sample.item_transfer),
         mix(before.item_copied, sample.item_copied),
         mix(before.chunk_overhead, sample.chunk_overhead),

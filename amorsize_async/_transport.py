@@ -80,10 +80,10 @@ class Transport:
         costs, width, items = self._sizer.costs, self._sizer.slice_size(), len(batch.items)
         if costs is None or width is None or batch.singly:
             return items
-        copied = COPIED_ON_LOOP if self._has_room(costs.item_bytes * items) else NEW_ON_LOOP
-        if costs.item_transfer > ITEM_SECONDS or costs.item_bytes > 1.2 * copied:
+        copied = COPIED_ON_LOOP if self._has_room(costs.item_bytes_in * items) else NEW_ON_LOOP
+        if costs.item_transfer > ITEM_SECONDS or costs.item_bytes_in > 1.2 * copied:
             return 0
-        width = max(1, min(width, int(copied / max(costs.item_bytes, 1e-9))))
+        width = max(1, min(width, int(copied / max(costs.item_bytes_in, 1e-9))))
         return min(items, width) if items > SLACK * width else items
 
     def _has_room(self, size: float) -> bool:

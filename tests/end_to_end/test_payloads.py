@@ -410,10 +410,11 @@ async def _settled(computed):
 
 @linux
 @pytest.mark.parametrize("ending", ["ok", "error", "cancelled", "worker killed"])
-async def test_no_shared_memory_outlives_its_run(executor, ending):
+@pytest.mark.parametrize("size", [MIB, 1], ids=["large constant", "small constant"])
+async def test_no_shared_memory_outlives_its_run(executor, size, ending):
     """Neither here nor in the workers, however it ends."""
     before = large_jobs.nameless_files()
-    constant = np.ones(MIB)
+    constant = np.ones(size)
     items = [np.full(MIB // 8, 1.0) for _ in range(30)]
     fn = {"ok": np.sum, "error": jobs.raise_value_error, "cancelled": large_jobs.slowly, "worker killed": jobs.die}[
         ending
@@ -432,6 +433,16 @@ async def test_no_shared_memory_outlives_its_run(executor, ending):
     gc.collect()
     assert large_jobs.nameless_files() == before
     assert await executor.execute(large_jobs.shared_maps, range(8), chunksize=1) == [[]] * 8
+
+
+@linux
+async def test_the_last_of_several_runs_leaves_no_shared_memory(executor):
+    """Workers keep what they have mapped while another run may need it, and no longer."""
+    items = [np.full(MIB // 8, 1.0) for _ in range(20)]
+    await asyncio.gather(*(executor.execute(np.sum, items) for _ in range(3)), executor.execute(jobs.square, range(50)))
+
+    for worker in set(await executor.execute(jobs.pid_of, range(20), chunksize=1)):
+        assert large_jobs.nameless_files(worker) == []
 
 
 @linux
