@@ -115,7 +115,7 @@ def test_only_so_many_arenas_stay_mapped():
 
 
 def test_memory_that_is_given_up_is_free_although_somebody_has_it_mapped(arena):
-    """A worker that has died in its heart, or its child, cannot keep it."""
+    """A worker that is stuck cannot keep it, nor can a process that one has forked."""
     sent(arena, bytearray(200_000))
     memory = _arena.map_of(arena.descriptor, private=False)
 
