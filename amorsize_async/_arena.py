@@ -158,8 +158,14 @@ class Arena:
         if 0 < size < os.fstat(self.descriptor).st_size:
             os.ftruncate(self.descriptor, size)
 
+    def give_up(self) -> None:
+        """Give all its memory back, whoever has it mapped, and close it: nobody uses what is there any more."""
+        if self.descriptor >= 0:
+            os.ftruncate(self.descriptor, 0)
+        self.close()
+
     def close(self) -> None:
-        """Let go of it; safe to call again."""
+        """Let go of it, and leave the memory to who has it mapped; safe to call again."""
         descriptor, self.descriptor, self._map = self.descriptor, -1, None
         if descriptor >= 0:
             os.close(descriptor)

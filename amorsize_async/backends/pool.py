@@ -124,7 +124,7 @@ class Pool:
 
         def close() -> None:
             for arena in arenas:
-                arena.close()
+                arena.give_up()
 
         if sum(arena.room for arena in arenas) > FREED_ON_LOOP:
             await in_thread(close)

@@ -172,19 +172,19 @@ async def test_finding_and_freeing_large_memory_is_left_to_threads(executor, mon
     items = [np.full(MIB // 8, number) for number in range(40)]
     await executor.execute(np.sum, items)  # so that it is known how large they are
     written, freed = [], []
-    write, close = _arena.write, _arena.Arena.close
+    write, give_up = _arena.write, _arena.Arena.give_up
 
     def noted_write(descriptor, data, offset):
         new = offset + data.nbytes - os.fstat(descriptor).st_size
         written.append((new, threading.current_thread() is threading.main_thread()))
         write(descriptor, data, offset)
 
-    def noted_close(arena):
+    def noted_give_up(arena):
         freed.append((arena.room, threading.current_thread() is threading.main_thread()))
-        close(arena)
+        give_up(arena)
 
     monkeypatch.setattr(_arena, "write", noted_write)
-    monkeypatch.setattr(_arena.Arena, "close", noted_close)
+    monkeypatch.setattr(_arena.Arena, "give_up", noted_give_up)
     await executor.execute(np.sum, items)
 
     for seen in (written, freed):

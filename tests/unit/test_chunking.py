@@ -99,6 +99,17 @@ def test_what_takes_long_to_pickle_goes_in_several_turns_of_the_loop():
     assert sizer.next_size(None) == pytest.approx(40, abs=1)
 
 
+@pytest.mark.parametrize(("work", "steady"), [(0.0002, False), (0.02, True)], ids=["summed up", "worked on"])
+def test_no_chunk_of_arrays_waits_behind_another_where_the_memory_costs_more_than_the_work(work, steady):
+    """It would hide a round trip, and take memory that is dear to get; small items have no such costs."""
+    sizer = ChunkSizer(2)
+    assert not sizer.steady  # nothing is known
+    sizer.observe(Observation(1, work, bytes_in=1 << 20, bytes_copied=1 << 20))
+
+    assert sizer.steady is steady
+    assert settled(1e-7).steady
+
+
 def test_single_items_at_the_end_do_not_make_the_next_run_begin_small():
     """What moving one takes is mostly what moving any chunk takes."""
     sizer = settled(1e-5)

@@ -112,3 +112,14 @@ def test_only_so_many_arenas_stay_mapped():
     assert not _worker_memory._maps
     for each in arenas:
         each.close()
+
+
+def test_memory_that_is_given_up_is_free_although_somebody_has_it_mapped(arena):
+    """A worker that is stuck cannot keep it, nor can a process that one has forked."""
+    sent(arena, bytearray(200_000))
+    memory = _arena.map_of(arena.descriptor, private=False)
+
+    arena.give_up()
+
+    assert memory.size() == 0
+    memory.close()
