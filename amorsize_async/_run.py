@@ -134,7 +134,7 @@ class Run:
         """Stop what still runs, say so, and let the hooks catch up; bounded, and done on every path."""
         await self._traffic.close()
         self._pool.leave(self._share)
-        await self._pool.give_memory_back()
+        await asyncio.gather(self._traffic.forget(), self._pool.give_memory_back())
         self._tally.warnings += self._pool.complaints
         await self._source.aclose()
         if status == "ok":

@@ -110,7 +110,7 @@ class Traffic:
         self._cancellations = self._task.cancelling() if self._task else 0
 
     async def close(self) -> None:
-        """Stop what still runs, within `cancel_grace`, and have nothing of the run left in the workers."""
+        """Stop what still runs, within `cancel_grace`."""
         flights = [(flight.place, flight.future) for flight in self._flights]
         for flight in self._flights:
             flight.cancel_deadline()
@@ -119,14 +119,13 @@ class Traffic:
                 self._books.narrator.worker_gone(place.pid, "killed")
         for flight in self._flights:
             flight.drop()
-        await self._forgotten()
 
-    async def _forgotten(self) -> None:
+    async def forget(self) -> None:
         """Have the workers drop what they map of our memory, and wait for those that are not busy.
 
-        That is the function, and after the last execution, the arenas that they keep mapped for chunks to come.
+        That is the function, and when no execution is left, the arenas that they keep mapped for chunks to come.
         """
-        last, calls = self._pool.is_last(self._share), []
+        last, calls = self._pool.is_idle, []
         for place in self._pool.places:
             digest = self.function.digest if self.function.home is not None and place in self._sent_to else None
             if digest is not None:

@@ -112,9 +112,10 @@ class Pool:
             self._idle.set()
         self._grant()
 
-    def is_last(self, share: Share) -> bool:
-        """Whether no other execution is left."""
-        return share in self._shares and len(self._shares) == 1
+    @property
+    def is_idle(self) -> bool:
+        """Whether no execution is left."""
+        return not self._shares
 
     async def give_memory_back(self) -> None:
         """Let go of the memory that payloads travelled in, if no execution is left."""
