@@ -20,7 +20,7 @@ __all__ = ("MAX_CHUNK_BYTES", "MAX_CHUNK_BYTES_IN_PIPES", "ChunkSizer", "CostMem
 
 TARGET_SECONDS = 0.05
 # T: work per chunk. Longer chunks cost the parent less, shorter ones make progress, fairness and cancellation prompt.
-# A chunk costs the parent about 0.6 ms of CPU in all its threads: 1.2 % of a core per worker at 50 ms.
+# A chunk costs the parent about half a millisecond of CPU in all its threads: 1 % of a core per worker at 50 ms.
 
 LEAST_SECONDS = 0.003
 # What a chunk of the tail is worth at least: smaller ones cost more than the evening out of the last chunks gains.
@@ -39,7 +39,7 @@ MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES = (8 << 20) + (64 << 10), 2 << 20
 
 A_TURN_SECONDS, MOST_TURNS, FIRST_TURNS = 0.0003, 12, 3
 # The most that pickling and unpickling may hold the loop at one of its turns, and the turns that one chunk may have: a
-# chunk costs the parent 0.4 ms whatever is in it. The first of each worker has fewer, since that waits for it.
+# chunk costs the parent half a millisecond whatever is in it. The first of each worker has fewer, since that waits for it.
 
 SECONDS_A_BYTE = 1e-3 / (1 << 20)
 # What memory that is new takes to get: 0.5 to 2.5 ms a MiB under a hypervisor, a tenth of that elsewhere.
