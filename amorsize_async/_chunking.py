@@ -39,7 +39,7 @@ MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES = (8 << 20) + (64 << 10), 2 << 20
 
 A_TURN_SECONDS, MOST_TURNS, FIRST_TURNS = 0.0003, 12, 3
 # The most that pickling and unpickling may hold the loop at one of its turns, and the turns that one chunk may have: a
-# chunk costs the parent half a millisecond whatever is in it. The first of each worker has fewer, since that waits for it.
+# chunk costs the parent half a millisecond whatever is in it. The first of each worker has fewer: that one waits.
 
 SECONDS_A_BYTE = 1e-3 / (1 << 20)
 # What memory that is new takes to get: 0.5 to 2.5 ms a MiB under a hypervisor, a tenth of that elsewhere.
