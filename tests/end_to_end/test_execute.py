@@ -137,8 +137,10 @@ async def test_a_single_call_can_be_submitted(executor):
 async def test_a_call_that_becomes_heavy_is_spread_again(executor):
     """A chunk sized for the light items before it sends its heavy rest back, so that both workers share it."""
     pids = await executor.execute(jobs.spin, [0.0001] * 2000 + [0.05] * 24)
+    heavy = Counter(pids[-24:])
 
-    assert min(Counter(pids[-24:]).values()) >= 6
+    assert len(heavy) == 2
+    assert min(heavy.values()) >= 3  # a third of what is fair: others may use the processors, too
 
 
 async def test_results_may_be_large(each_executor):
