@@ -43,6 +43,12 @@ class Flight:
             self.job.arena.close()
 
     @property
+    def reply(self) -> ChunkReply | None:
+        """What came of it; None if nothing has, or nothing will."""
+        failed = not self.future.done() or self.future.cancelled() or self.future.exception() is not None
+        return None if failed else self.future.result()
+
+    @property
     def ended_by_us(self) -> bool:
         """Whether its worker was ended because an item took too long."""
         return self.deadline is not None and self.deadline.ended_it

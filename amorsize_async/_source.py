@@ -147,7 +147,7 @@ class _Buffered:
             self._changed.clear()
             if not self._enough(need):
                 await self._changed.wait()
-        if self._ended():
+        if self._ended() and self.error is None:  # what raised might have gone on
             self.total = self.taken + self._available()
 
     def take(self, count: int) -> list[Any]:

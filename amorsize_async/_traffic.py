@@ -118,7 +118,7 @@ class Traffic:
             if place.pid is not None:
                 self._books.narrator.worker_gone(place.pid, "killed")
         for flight in self._flights:
-            flight.drop()
+            await self._transport.dropped(flight.reply, flight.job)
 
     async def forget(self) -> None:
         """Have the workers drop what they map of our memory, and wait for those that are not busy.
@@ -133,7 +133,7 @@ class Traffic:
             if place.ready and (digest is not None or (last and place.maps)):
                 place.maps = False
                 self._pool.hold(place, self._share)
-                calls.append(self._called(place, forget, digest))
+                calls.append(self._called(place, partial(forget, digest, last=last)))
         if calls:
             await asyncio.wait(calls, timeout=FORGET_SECONDS)
 

@@ -176,6 +176,19 @@ class Transport:
         else:
             self.take_back(arena)
 
+    async def dropped(self, reply: ChunkReply | None, job: Job) -> None:
+        """Let go of the arena of a chunk that nobody wants any more; `reply`: None if its worker may be writing still.
+
+        A worker that lives keeps its map of it: what is only closed here would hold its memory, however much that is.
+        """
+        if job.arena is None:
+            return
+        if reply is None:
+            job.arena.close()
+        else:
+            job.arena.used = True  # by results that nobody reads
+            await self.take_back_from(reply, job)
+
     async def loaded(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:
         """See `load_values`."""
         if reply.bytes_out < ONE_A_TURN:

@@ -120,10 +120,15 @@ def send_singly(ticket: int) -> Parcel | None:
     return None if values is None else _payload.pack_values(values, whole_up_to=0, homewards=False)[0]
 
 
-def forget(digest: bytes | None) -> None:
-    """Drop a function with what it maps, None for none, and what is kept mapped for the next chunk."""
+def forget(digest: bytes | None, *, last: bool) -> None:
+    """Drop a function with what it maps, None for none, and what is kept mapped for the next chunk.
+
+    last: no execution is left, so that nobody asks for results again; one that is a view keeps its item's memory.
+    """
     if digest is not None:
         state.functions.pop(digest, None)
+    if last:
+        state.replies.clear()
     _worker_memory.forget_maps()
 
 

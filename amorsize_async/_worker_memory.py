@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ("fetched", "forget_maps", "mapped", "stowed")
 
 MOST_MAPS, MOST_HELD = 8, 64
-# So many arenas stay mapped for their next chunk, each with a descriptor. Items that a function has kept may hold so
-# many more; those that come after are copied.
+# So many arenas that are not large stay mapped for their next chunk, each with a descriptor. Items that a function has
+# kept may hold so many more; those that come after are copied.
 
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD, KEPT_HEAP = -1, -3, 8 << 20
 # Parameters of mallopt, from malloc.h; bytes of a block that comes from the heap and stays there, see MAX_CHUNK_BYTES.
@@ -56,9 +56,10 @@ def fetched(chunk: Chunk) -> tuple[Parcel, Callable[[], bool]]:
         if sys.getrefcount(memory) > holders or _forks[0] > forks:
             _held.append(ref(memory))
             return True
-        _maps[arena] = memory
-        if len(_maps) > MOST_MAPS:
-            _maps.popitem(last=False)
+        if len(memory) <= _arena.KEPT_BYTES:
+            _maps[arena] = memory
+            if len(_maps) > MOST_MAPS:
+                _maps.popitem(last=False)
         return False
 
     return _arena.placed(chunk.items, memory), held

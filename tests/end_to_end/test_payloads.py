@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import itertools
 import logging
 import os
 import pickle
@@ -443,6 +444,33 @@ async def test_the_last_of_several_runs_leaves_no_shared_memory(executor):
 
     for worker in set(await executor.execute(jobs.pid_of, range(20), chunksize=1)):
         assert large_jobs.nameless_files(worker) == []
+
+
+@linux
+async def test_results_that_are_views_of_their_items_keep_no_shared_memory(executor):
+    """A worker keeps results for a while, in case they do not unpickle; not beyond the last run."""
+    results = await executor.execute(large_jobs.part, [np.full(MIB // 8, number) for number in range(4)])
+
+    assert [part.values[0] for part in results] == [0, 1, 2, 3]
+    assert await executor.execute(large_jobs.shared_maps, range(8), chunksize=1) == [[]] * 8
+
+
+@linux
+async def test_cancelled_runs_leave_no_memory_to_workers_that_live(tmp_path):
+    """They may have it mapped for the next chunk, and other runs go on, maybe for days."""
+    async with AsyncExecutor(1, cancel_grace=10) as executor, executor.stream(jobs.square, itertools.count()) as others:
+        await anext(others)
+        for number in range(5):
+            begun = tmp_path / str(number)
+            call = asyncio.ensure_future(executor.execute(large_jobs.touch_and_end, [(begun, np.ones(MIB))]))
+            while not begun.exists():  # noqa: ASYNC110 - a file has no event
+                await asyncio.sleep(0.01)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+        (pid,) = executor.statistics().workers
+        assert large_jobs.shared_bytes(pid) < 20 * MIB  # two of the five, which are used again
 
 
 @linux

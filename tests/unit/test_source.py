@@ -101,6 +101,28 @@ async def test_who_may_read_ahead_knows_the_end_before_the_last_chunk(form):
     await source.aclose()
 
 
+@pytest.mark.parametrize("form", ["generator", "async generator"])
+async def test_who_raises_has_no_end(form):
+    """Nobody knows how many items there would have been: what came is not all, and no 100 percent."""
+
+    def broken():
+        yield from range(30)
+        raise ValueError
+
+    async def broken_too():
+        for number in broken():
+            yield number
+
+    source = await opened(broken() if form == "generator" else broken_too())
+    while source.error is None:
+        await source.fill(10, ahead=100)
+        await asyncio.sleep(0)
+    await source.fill(10, ahead=100)
+
+    assert source.total is None
+    await source.aclose()
+
+
 async def test_only_one_thread_touches_an_iterator():
     """Generators are not safe to share."""
     threads = set()
