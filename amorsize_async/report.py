@@ -82,9 +82,9 @@ class Tally:
 
     @property
     def percent(self) -> float:
-        """Percent of the items that are done; 0.0 while their number is unknown."""
+        """Percent of the items that are done, 100 at most; 0.0 while their number is unknown."""
         done = self.completed if self.tolerant else self.completed - self.failed
-        return 100.0 * done / self.total if self.total else 0.0
+        return min(100.0, 100.0 * done / self.total) if self.total else 0.0  # a `__len__` may tell too little
 
     @property
     def remaining(self) -> int:

@@ -30,6 +30,11 @@ def test_percent_and_remaining_need_a_total():
     assert (tally(total=None).percent, tally(total=None).remaining) == (0.0, 0)
 
 
+def test_an_input_that_tells_too_little_is_never_more_than_done():
+    """Some `__len__` lie."""
+    assert (tally(total=10, completed=60).percent, tally(total=10, completed=60).remaining) == (100.0, 0)
+
+
 def test_throughput_is_smoothed_towards_the_present():
     """A steady rate is met, a change is followed."""
     counted = Tally(n_jobs=1)
