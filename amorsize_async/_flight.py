@@ -37,11 +37,6 @@ class Flight:
         if self.deadline is not None:
             self.deadline.cancel()
 
-    def drop(self) -> None:
-        """Let go of the arena: nobody will read from it any more."""
-        if self.job.arena is not None:
-            self.job.arena.close()
-
     @property
     def reply(self) -> ChunkReply | None:
         """What came of it; None if nothing has, or nothing will."""

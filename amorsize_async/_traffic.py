@@ -289,7 +289,7 @@ class Traffic:
         flight.watch.go_on()
         broken = None if flight.future.cancelled() else flight.future.exception()
         if flight.future.cancelled() or broken is not None:
-            flight.drop()
+            await self._transport.dropped(None, flight.job)
             await self._recovery().place_broke(flight, broken, is_async=self.function.is_async)
             return
         reply: ChunkReply = flight.future.result()

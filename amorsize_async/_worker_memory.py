@@ -52,7 +52,7 @@ def fetched(chunk: Chunk) -> tuple[Parcel, Callable[[], bool]]:
     forks, holders = _forks[0], sys.getrefcount(memory)
 
     def held() -> bool:
-        # Each view holds the map. A child may hold it, too, and use it for long.
+        # Each view holds the map, and CPython counts who does. A child may hold it, too, and use it for long.
         if sys.getrefcount(memory) > holders or _forks[0] > forks:
             _held.append(ref(memory))
             return True

@@ -69,6 +69,17 @@ def test_an_arena_that_has_grown_is_mapped_anew(arena, maps):
     assert len(maps) == 2
 
 
+def test_a_large_arena_does_not_stay_mapped(arena, maps, monkeypatch):
+    """Its memory would stay with it if nobody came to cut it back."""
+    monkeypatch.setattr(_arena, "KEPT_BYTES", 100_000)
+    for _ in range(2):
+        items, held = received(sent(arena, bytearray(200_000)))
+        del items
+        assert not held()
+
+    assert len(maps) == 2
+
+
 @pytest.mark.parametrize("part", [slice(None), slice(10)], ids=["an item", "a part of one"])
 def test_what_is_held_is_told_and_keeps_what_it_was(arena, maps, part):
     """Whoever holds any part of it: the map goes with it, and is not used again."""
