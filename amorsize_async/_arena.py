@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pickle import PickleBuffer
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import _system
 from ._parcel import Parcel, bundles_of, changed
@@ -63,8 +63,7 @@ LONG = 4 << 20
 # Bytes that take a millisecond and more to fill.
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where an arena is found: the process that holds it, its descriptor there, and what tells it from other files."""
 
     pid: int
@@ -73,16 +72,12 @@ class Address:
     inode: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """Where a piece of a parcel lies in its arena, in bytes, and whether it may be written to where it came from."""
 
     offset: int
-    length: int
+    nbytes: int
     readonly: bool
-
-    def __len__(self) -> int:
-        return self.length
 
 
 class Arena:
@@ -124,8 +119,8 @@ class Arena:
         By copying, as `write`, what is not so large that others should run meanwhile.
         """
         self.used = True
-        end = piece.offset + piece.length
-        if self._map is None or end > self.room or piece.length >= LONG:
+        end = piece.offset + piece.nbytes
+        if self._map is None or end > self.room or piece.nbytes >= LONG:
             return read(self.descriptor, piece)
         view = memoryview(self._map)[piece.offset : end]
         return bytes(view) if piece.readonly else memoryview(bytearray(view))
@@ -274,21 +269,21 @@ def filled(parcel: Parcel, memory: Mapping[int, Any]) -> Parcel:
 
 def read(descriptor: int, piece: Stored) -> Any:
     """The bytes of a piece; in memory that can be written to, if it could be where it came from."""
-    if piece.readonly and piece.length <= ONE_CALL:
-        data = os.pread(descriptor, piece.length, piece.offset)
+    if piece.readonly and piece.nbytes <= ONE_CALL:
+        data = os.pread(descriptor, piece.nbytes, piece.offset)
         _complete(piece, len(data))
         return data
-    view, done = memoryview(_memory(piece.length)), 0
-    while done < piece.length:
+    view, done = memoryview(_memory(piece.nbytes)), 0
+    while done < piece.nbytes:
         count = os.preadv(descriptor, [view[done : done + ONE_CALL]], piece.offset + done)
-        _complete(piece, done + count if not count else piece.length)
+        _complete(piece, done + count if not count else piece.nbytes)
         done += count
     return view.toreadonly() if piece.readonly else view
 
 
 def _complete(piece: Stored, read: int) -> None:
-    if read < piece.length:
-        raise OSError(f"{piece.length - read} bytes of shared memory are missing")
+    if read < piece.nbytes:
+        raise OSError(f"{piece.nbytes - read} bytes of shared memory are missing")
 
 
 def _memory(length: int) -> Any:
@@ -316,7 +311,7 @@ def placed(parcel: Parcel, memory: mmap.mmap) -> Parcel:
     whole = memoryview(memory)
 
     def look(piece: Stored) -> Any:
-        view = whole[piece.offset : piece.offset + piece.length]
+        view = whole[piece.offset : piece.offset + piece.nbytes]
         return view.toreadonly() if piece.readonly else view
 
     return changed(parcel, look)
@@ -324,7 +319,7 @@ def placed(parcel: Parcel, memory: mmap.mmap) -> Parcel:
 
 def end_of(parcel: Parcel) -> int:
     """Where in an arena ends what is stored of a parcel."""
-    return max((piece.offset + piece.length for piece in pieces_of(parcel)), default=0)
+    return max((piece.offset + piece.nbytes for piece in pieces_of(parcel)), default=0)
 
 
 def _aligned(offset: int) -> int:

@@ -6,8 +6,7 @@ Records only; `_wire` and `_worker` are the two ends. Imported by workers: stand
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ._arena import Address
 from ._failures import Failure
@@ -29,8 +28,7 @@ class Cell(Protocol):
     def __setitem__(self, word: int, value: int, /) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A contiguous run of items on its way to a worker.
 
     start: index of its first item in the input. ticket: a number that no other chunk of the parent has. digest: names
@@ -44,8 +42,8 @@ class Chunk:
     start: int
     ticket: int
     digest: bytes
-    function: bytes | Bundle | None = field(repr=False)
-    items: Parcel = field(repr=False)
+    function: bytes | Bundle | None
+    items: Parcel
     is_async: bool = False
     stop_at_failure: bool = True
     stride: int = 1
@@ -55,9 +53,11 @@ class Chunk:
     home: Address | None = None
     arena: Address | None = None
 
+    def __repr__(self) -> str:
+        return f"<Chunk {self.ticket} from item {self.start}>"  # whatever it carries is the user's own
 
-@dataclass(frozen=True, slots=True)
-class ChunkReply:
+
+class ChunkReply(NamedTuple):
     """What came of a chunk, as the worker measured it.
 
     values: the parcel of results, None where an item failed; `done` of them. failures: one record each. seconds,

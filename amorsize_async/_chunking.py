@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ("MAX_CHUNK_BYTES", "MAX_CHUNK_BYTES_IN_PIPES", "ChunkSizer", "CostMemory", "Costs", "Observation")
 
@@ -68,8 +68,7 @@ FIRST_CONCURRENT, MAX_CONCURRENT = 32, 1000
 # takes about as long as its slowest item, however many there are.
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """What one chunk cost: items, worker seconds (wall and CPU), bytes each way, and the loop's own seconds.
 
     bytes_copied: those of both ways that were not pickled but copied. transfer_seconds: pickling and unpickling, which
@@ -86,8 +85,7 @@ class Observation:
     overhead_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Costs:
+class Costs(NamedTuple):
     """Smoothed costs: seconds, bytes each way and pickling seconds per item, parent seconds per chunk.
 
     item_copied: bytes per item, of both ways, that are not pickled but copied.
@@ -242,17 +240,8 @@ def _mixed(before: Costs | None, sample: Costs, *, small: bool) -> Costs:
     if before is None:
         return sample
 
-    def mix(old: float, new: float) -> float:
-        return old + SMOOTHING * (new - old)
-
-    return Costs(
-        mix(before.item_seconds, sample.item_seconds),
-        mix(before.item_bytes_in, sample.item_bytes_in),
-        mix(before.item_bytes_out, sample.item_bytes_out),
-        min(before.item_transfer, sample.item_transfer) if small else mix(before.item_transfer, sample.item_transfer),
-        mix(before.item_copied, sample.item_copied),
-        mix(before.chunk_overhead, sample.chunk_overhead),
-    )
+    mixed = Costs._make([old + SMOOTHING * (new - old) for old, new in zip(before, sample, strict=True)])
+    return mixed._replace(item_transfer=min(before.item_transfer, sample.item_transfer)) if small else mixed
 
 
 class CostMemory:

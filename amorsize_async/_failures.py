@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from . import _payload
 from ._texts import message_of
@@ -19,8 +19,7 @@ WORKER = f"{__package__}._worker"
 # The module whose frames stand between the user's function and whoever reads the traceback.
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """One item that failed: its offset in the chunk, its exception (pickled, if it travels), the traceback as text."""
 
     offset: int
@@ -62,7 +61,7 @@ def travelling(failure: Failure) -> Failure:
         # Its frames hold the items, and ours among them the exception: what is in a circle stays for long.
         with suppress(Exception):  # some are frozen
             exc.__traceback__ = None
-    return replace(failure, exception=data)
+    return failure._replace(exception=data)
 
 
 def _stand_in(exc: BaseException | bytes) -> RemoteError:

@@ -18,6 +18,7 @@ from ._call import Call
 from ._engine import Engine, collect, tell_cancelled
 from ._history import History
 from ._report_html import progress_html
+from ._shielding import ended
 from ._texts import message_of, traceback_of
 from .events import HookContext, HookEvent
 from .hooks import HookManager
@@ -134,7 +135,7 @@ class Job(Generic[R]):
 
     async def wait(self) -> None:
         """Wait until it has ended, however that may be, and its hooks have been told."""
-        await asyncio.wait((self._task,))
+        await ended(self._task)
 
     def cancel(self) -> bool:
         """Stop it, and its workers at once; False if it had ended, or is being stopped already.

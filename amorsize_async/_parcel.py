@@ -1,20 +1,21 @@
 """What a list of objects is while it travels: one pickle, or several where one would take too long at once.
 
 Records only. A large pickle is a bundle, with its large buffers beside it.
+
+What crosses the border, or is made for each chunk, is a named tuple: made and pickled in a third of the time that a
+frozen dataclass takes.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ("Bundle", "Parcel", "Sliced", "bundles_of", "changed", "copied_size", "has_bundles", "parcel_size")
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
+class Bundle(NamedTuple):
     """A large pickle on its way.
 
     stream: its bytes, in parts that belong one after the other. buffers: what belongs beside it (PEP 574), in order.
@@ -30,8 +31,7 @@ class Bundle:
         return sum(map(_length, self.stream)) + sum(map(_length, self.buffers))
 
 
-@dataclass(frozen=True, slots=True)
-class Sliced:
+class Sliced(NamedTuple):
     """A list in several pickles, each a list of neighbours: others have a turn between two."""
 
     slices: tuple[bytes | Bundle, ...]
@@ -54,17 +54,21 @@ def bundles_of(parcel: Parcel) -> list[Bundle]:
 
 def has_bundles(parcel: Parcel) -> bool:
     """Whether anything in a parcel is large."""
-    return any(isinstance(each, Bundle) for each in _pickles(parcel))
+    return not isinstance(parcel, bytes) and bool(bundles_of(parcel))
 
 
 def parcel_size(parcel: Parcel) -> int:
     """Bytes of a parcel."""
-    return sum(each.size if isinstance(each, Bundle) else len(each) for each in _pickles(parcel))
+    if isinstance(parcel, bytes):
+        return len(parcel)
+    return sum([each.size if isinstance(each, Bundle) else len(each) for each in _pickles(parcel)])
 
 
 def copied_size(parcel: Parcel) -> int:
     """Bytes of a parcel that are only to be copied."""
-    return sum(_length(buffer) for bundle in bundles_of(parcel) for buffer in bundle.buffers)
+    if isinstance(parcel, bytes):
+        return 0
+    return sum([_length(buffer) for bundle in bundles_of(parcel) for buffer in bundle.buffers])
 
 
 def changed(parcel: Parcel, change: Callable[[Any], Any]) -> Parcel:
@@ -82,4 +86,4 @@ def changed(parcel: Parcel, change: Callable[[Any], Any]) -> Parcel:
 
 def _length(piece: Any) -> int:
     raw = piece.raw() if isinstance(piece, pickle.PickleBuffer) else piece
-    return raw.nbytes if isinstance(raw, memoryview) else len(raw)
+    return len(raw) if isinstance(raw, bytes) else raw.nbytes

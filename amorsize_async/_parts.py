@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 from ._stopwatch import busy
@@ -68,15 +69,31 @@ class Parts:
         return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
 
 
-class Reader:
-    """A file over bytes, of which what is large is copied once."""
+class Reader(BytesIO):
+    """A file over one pickle, and then over the next; all of it in C, which a slice is too short to hold up."""
 
-    def __init__(self, data: Any) -> None:
-        self._data = memoryview(data)
+    def refill(self, data: Any) -> None:
+        """Begin with the next pickle."""
+        self.seek(0)
+        self.write(data)
+        self.truncate()
+        self.seek(0)
+
+
+class GentleReader:
+    """The same, which lets other threads run at each read, and at each step of a large one."""
+
+    def __init__(self) -> None:
+        self._data = memoryview(b"")
         self._at = 0
+
+    def refill(self, data: Any) -> None:
+        """Begin with the next pickle, which is not copied."""
+        self._data, self._at = memoryview(data), 0
 
     def read(self, size: int) -> bytes:
         """The next bytes; called by an unpickler for each frame and each large object."""
+        give_way()
         start, self._at = self._at, self._at + size
         return bytes(self._data[start : self._at])
 
@@ -84,28 +101,13 @@ class Reader:
         """Fill a buffer with the next bytes; called by an unpickler for a large object."""
         target = memoryview(out).cast("B")
         count = min(len(target), len(self._data) - self._at)
-        self._fill(target[:count])
+        for done in range(0, count, STEP):
+            give_way()
+            step = target[done : min(done + STEP, count)]
+            step[:] = self._data[self._at + done : self._at + done + len(step)]
         self._at += count
         return count
-
-    def _fill(self, target: memoryview) -> None:
-        target[:] = self._data[self._at : self._at + len(target)]
 
     def readline(self) -> bytes:
         """Only asked for by protocols that nobody writes here; an unpickler wants to see it."""
         raise NotImplementedError
-
-
-class GentleReader(Reader):
-    """One that lets other threads run at each read, and at each step of a large one."""
-
-    def read(self, size: int) -> bytes:
-        """See `Reader`."""
-        give_way()
-        return super().read(size)
-
-    def _fill(self, target: memoryview) -> None:
-        for done in range(0, len(target), STEP):
-            step = target[done : done + STEP]
-            step[:] = self._data[self._at + done : self._at + done + len(step)]
-            give_way()

@@ -13,7 +13,7 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from ._shielding import finish
+from ._shielding import ended, finish
 from .errors import ExecutorClosedError
 from .report import Report
 
@@ -233,7 +233,7 @@ class ResultStream(Generic[R]):
         if self._task is not None:
             self._task.cancel()
             self._outlet.wake()
-            await finish(_ended(self._task))
+            await finish(ended(self._task))
 
     def __del__(self) -> None:
         if self._task is not None and not self._task.done():
@@ -289,10 +289,6 @@ def _waking(outlet: Outlet) -> Callable[[asyncio.Task[None]], None]:
             task.exception()  # seen: the consumer gets it if it is still there, and nobody else misses it
 
     return ended
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    await asyncio.wait([task])
 
 
 class _Enumerated(Generic[R]):

@@ -1,4 +1,4 @@
-"""Lets a clean-up end although its caller is cancelled, by asyncio or by an anyio scope."""
+"""Waits that a cancellation does not pass on: for what runs anyway, and for a clean-up that is to end."""
 
 from __future__ import annotations
 
@@ -8,9 +8,29 @@ from typing import Any, TypeVar
 
 import anyio
 
-__all__ = ("finish",)
+__all__ = ("ended", "finish")
 
 T = TypeVar("T")
+
+
+async def ended(future: asyncio.Future[Any]) -> None:
+    """Wait until `future` is done, whatever comes of it; it goes on if the caller is cancelled.
+
+    `asyncio.wait` for one: each chunk comes by here, and that makes a set, a list and three calls more of it.
+    """
+    if future.done():
+        return
+    waiter: asyncio.Future[None] = future.get_loop().create_future()
+
+    def wake(_future: object) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    future.add_done_callback(wake)
+    try:
+        await waiter
+    finally:
+        future.remove_done_callback(wake)
 
 
 async def finish(cleanup: Coroutine[Any, Any, T]) -> T:
@@ -24,7 +44,7 @@ async def finish(cleanup: Coroutine[Any, Any, T]) -> T:
     with anyio.CancelScope(shield=True):
         while not task.done():
             try:
-                await asyncio.wait((task,))
+                await ended(task)
             except asyncio.CancelledError as exc:
                 cancelled = exc
     if cancelled is not None:

@@ -23,30 +23,25 @@ class Stopwatch:
         self.transfer_seconds = 0.0
         self.beside_seconds = 0.0
         self.overhead_seconds = 0.0
-        self._marked, self._began = busy(), time.perf_counter()
+        self._marked = busy()
 
     def transfer(self) -> None:
         """The work since the last mark went into the payload."""
-        self.transfer_seconds += self._mark()
-
-    def beside(self) -> None:
-        """The time since the last mark went by while a thread moved the payload."""
-        self.beside_seconds += time.perf_counter() - self._began
-        self._mark()
+        now = busy()
+        self.transfer_seconds += now - self._marked
+        self._marked = now
 
     def overhead(self) -> None:
         """The work since the last mark went into all else."""
-        self.overhead_seconds += self._mark()
+        now = busy()
+        self.overhead_seconds += now - self._marked
+        self._marked = now
 
-    def pause(self) -> None:
-        """From here on the chunk is somewhere else."""
-        self.overhead()
+    def beside(self, began: float) -> None:
+        """Since `began`, of `time.perf_counter`, a thread has moved the payload."""
+        self.beside_seconds += time.perf_counter() - began
+        self._marked = busy()
 
     def go_on(self) -> None:
-        """It is back."""
-        self._mark()
-
-    def _mark(self) -> float:
-        worked, self._marked = self._marked, busy()
-        self._began = time.perf_counter()
-        return self._marked - worked
+        """The chunk was somewhere else, and is back."""
+        self._marked = busy()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
@@ -28,6 +28,7 @@ from ._recovery import Recovery
 from ._results import Sink
 from ._retries import second_chances
 from ._sharing import Share
+from ._shielding import ended
 from ._stopwatch import Stopwatch
 from ._transport import ONE_A_TURN, Transport
 from ._wire import Batch, Job, Loaded, Terms, failed_items, load_values
@@ -164,15 +165,15 @@ class Traffic:
         watch.transfer()
         unsent = [place]
 
-        def ended(_task: object = None) -> None:
+        def give_back(_task: object = None) -> None:
             for unused in unsent:
                 self._pool.give_back(unused, self._share)
 
         task = self._in_group(self._send_beside(batch, unsent, terms, watch))
         if task is None:
-            ended()
+            give_back()
         else:
-            task.add_done_callback(ended)
+            task.add_done_callback(give_back)
         return True
 
     async def _send_beside(self, batch: Batch, unsent: list[Place], terms: Terms, watch: Stopwatch) -> None:
@@ -226,13 +227,13 @@ class Traffic:
 
     def _launched(self, batch: Batch, place: Place, terms: Terms, job: Job, watch: Stopwatch) -> Flight:
         watch.transfer()
-        place.taken += len(batch.items)
+        place.take(len(batch.items))
         future = self._called(place, job.call, *job.args, seconds=self.sizer.seconds_of(len(batch.items)))
         flight = Flight(place, batch, job, terms.stride, watch, future, self._deadline(place, job, future))
         self._flights.add(flight)
         self._sent_to.add(place)
         place.maps |= job.is_mapped
-        watch.pause()
+        watch.overhead()
         return flight
 
     def _deadline(self, place: Place, job: Job, future: asyncio.Future[Any]) -> Deadline | None:
@@ -283,7 +284,7 @@ class Traffic:
 
     async def _replied(self, flight: Flight) -> None:
         """Wait for a reply and hand on what came of it."""
-        await asyncio.wait((flight.future,))
+        await ended(flight.future)
         self._flights.discard(flight)
         flight.cancel_deadline()
         flight.watch.go_on()
@@ -301,7 +302,7 @@ class Traffic:
                 self.function = await self._transport.function_in_band()
             self._settle(flight)
             singly = flight.batch.singly or reply.refused == "items"
-            await self._send_again(replace(flight.batch, singly=singly))
+            await self._send_again(flight.batch._replace(singly=singly))
         else:
             flight.place.known.add(self.function.digest)
             await self._take_home(flight, reply)
@@ -333,7 +334,7 @@ class Traffic:
         self._settle(flight)
         for part in again:
             self._retry(part)
-        if not self._books.over:
+        if reply.done < len(batch.items):
             await self._send_again(batch.part(reply.done, len(batch.items)), split=True)
 
     def _settle(self, flight: Flight) -> None:
@@ -354,11 +355,11 @@ class Traffic:
         """
         self._pool.hold(flight.place, self._share)
         future = self._called(flight.place, send_singly, flight.job.ticket)
-        await asyncio.wait((future,))
+        await ended(future)
         parcel = None if future.cancelled() or future.exception() else future.result()
         if isinstance(parcel, list):
-            return load_values(replace(reply, values=parcel, kept=False), None)
-        return load_values(replace(reply, kept=False), flight.job.arena) if reply.done == 1 else None
+            return load_values(reply._replace(values=parcel, kept=False), None)
+        return load_values(reply._replace(kept=False), flight.job.arena) if reply.done == 1 else None
 
     def _recovery(self) -> Recovery:
         """Made when it is needed: kept, the two would hold each other, and the function, until they are collected."""

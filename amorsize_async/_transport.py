@@ -7,8 +7,8 @@ turns, see `_parts`; what it copies, it copies by system calls.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -51,7 +51,7 @@ class Transport:
         self.function = function
         self._arenas = pool.arenas
         self._sizer = sizer
-        self._turn = asyncio.Lock()
+        self._alone = asyncio.Lock()
         self._packing, self._loading = asyncio.Lock(), asyncio.Lock()
         self._waiting = 0
         self._loaded = asyncio.Event()
@@ -99,7 +99,7 @@ class Transport:
             pickling = Pickling(out_of_band=arena is not None)
             try:
                 for first in range(0, len(batch.items), width):
-                    async with self._a_turn(watch):
+                    async with _Turn(self._alone, watch):
                         items = batch.items[first : first + width]
                         slices.append(slice_for(items, pickling=pickling, arena=arena, start=end, watch=_bound()))
                         end = max(end, end_of(slices[-1]))
@@ -111,20 +111,11 @@ class Transport:
                 return None
         return job_of(batch, self.function, terms, Sliced(tuple(slices)), {}, arena=arena)
 
-    @asynccontextmanager
-    async def _a_turn(self, watch: Stopwatch) -> AsyncIterator[None]:
-        """A turn of the loop for one payload alone; what is done in it is what `watch` calls transfer."""
-        async with self._turn:
-            await asyncio.sleep(0)
-            watch.go_on()
-            yield
-            watch.transfer()
-
     async def _packed_beside(self, batch: Batch, terms: Terms, watch: Stopwatch) -> Job:
         """The job for a batch, made in a thread."""
-        watch.go_on()
+        began = time.perf_counter()
         job = await in_thread(partial(self._packed, batch, terms, give_way))
-        watch.beside()
+        watch.beside(began)
         return job
 
     def _packed(self, batch: Batch, terms: Terms, watch: Watch) -> Job:
@@ -195,8 +186,9 @@ class Transport:
             return load_values(reply, arena)
         if _is_light(reply):
             return await self._loaded_in_turns(reply, arena, watch)
+        began = time.perf_counter()
         loaded = await in_thread(partial(load_values, reply, arena, gently=True))
-        watch.beside()
+        watch.beside(began)
         return loaded
 
     async def caught_up(self) -> None:
@@ -220,7 +212,7 @@ class Transport:
         values: list[Any] = []
         unpickling = Unpickling()
         for each in reply.values.slices:
-            async with self._a_turn(watch):
+            async with _Turn(self._alone, watch):
                 try:
                     values += load_slice(each, arena, unpickling)
                 except BaseException:  # noqa: BLE001 - user code (`__setstate__`) may raise anything
@@ -234,14 +226,34 @@ class Transport:
         memory: dict[int, Any] = {}
         turns: list[list[Stored]] = ([] if arena is None else list(_turns(pieces_of(reply.values)))) or [[]]
         for each in turns:
-            async with self._a_turn(watch):
+            async with _Turn(self._alone, watch):
                 try:
                     memory.update(_copied(each, arena))
                 except (OSError, MemoryError):
                     break
                 if each is turns[-1]:
-                    return load_values(replace(reply, values=filled(reply.values, memory)), None)
+                    return load_values(reply._replace(values=filled(reply.values, memory)), None)
         return load_values(reply, arena)  # as above
+
+
+class _Turn:
+    """A turn of the loop for one payload alone; what is done in it is what `watch` calls transfer."""
+
+    def __init__(self, alone: asyncio.Lock, watch: Stopwatch) -> None:
+        self._alone, self._watch = alone, watch
+
+    async def __aenter__(self) -> None:
+        await self._alone.acquire()
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self._alone.release()
+            raise
+        self._watch.go_on()
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self._watch.transfer()
+        self._alone.release()
 
 
 def _copied(pieces: Sequence[Stored], arena: Arena | None) -> dict[int, Any]:
@@ -253,7 +265,7 @@ def _turns(pieces: Sequence[Stored]) -> Iterator[list[Stored]]:
     """Neighbouring pieces, so many together as can be copied at a turn."""
     together: list[Stored] = []
     for piece in pieces:
-        if together and sum(each.length for each in together) + piece.length > COPIED_A_TURN:
+        if together and sum(each.nbytes for each in together) + piece.nbytes > COPIED_A_TURN:
             yield together
             together = []
         together.append(piece)

@@ -20,16 +20,15 @@ class Unpickling:
     """Unpickles what one `Pickling` has made, in the same order. gently: other threads run meanwhile."""
 
     def __init__(self, *, gently: bool = False) -> None:
-        self._input = _Input()
-        self._reader = GentleReader if gently else Reader
+        self._file = GentleReader() if gently else Reader()
         self._buffers: list[Any] = []
-        self._unpickler = Unpickler(self._input, buffers=iter(self._buffers))
+        self._unpickler = Unpickler(self._file, buffers=iter(self._buffers))
 
     def load(self, pickled: bytes | Bundle) -> Any:
         """The object of the next pickle; raises whatever its classes raise."""
         if isinstance(pickled, Bundle):
             self._buffers += pickled.buffers
-        self._input.file = self._reader(_stream_of(pickled))
+        self._file.refill(_stream_of(pickled))
         return self._unpickler.load()
 
 
@@ -44,19 +43,3 @@ def _stream_of(pickled: bytes | Bundle) -> Any:
     if isinstance(pickled, bytes):
         return pickled
     return pickled.stream[0] if len(pickled.stream) == 1 else b"".join(pickled.stream)
-
-
-class _Input:
-    """What an unpickler reads from: one pickle, and then the next."""
-
-    def __init__(self) -> None:
-        self.file: Any = None
-
-    def read(self, size: int) -> bytes:
-        return self.file.read(size)  # type: ignore[no-any-return]
-
-    def readinto(self, out: Any) -> int:
-        return self.file.readinto(out)  # type: ignore[no-any-return]
-
-    def readline(self) -> bytes:
-        return self.file.readline()  # type: ignore[no-any-return]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from . import _arena, _payload
 from ._arena import Arena
@@ -38,8 +38,7 @@ __all__ = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Neighbouring items on their way, kept until their reply is there.
 
     start: index of the first. singly: pickle them one by one, since some do not unpickle. exact: look at the cell at
@@ -61,11 +60,11 @@ class Batch:
         """The items from offset `first` up to `end`, as a batch of its own; `careful`: one of them is to be found."""
         careful = careful or self.exact
         items = self.items[first:end]
-        return replace(self, start=self.start + first, items=items, singly=careful or self.singly, exact=careful)
+        return Batch(self.start + first, items, careful or self.singly, careful, self.attempt)
 
     def next_attempt(self) -> Batch:
         """The same items, tried once more."""
-        return replace(self, attempt=self.attempt + 1)
+        return self._replace(attempt=self.attempt + 1)
 
     def halves(self) -> tuple[Batch, Batch]:
         """Two batches of half the items, to be run with care."""
@@ -73,8 +72,7 @@ class Batch:
         return self.part(0, middle, careful=True), self.part(middle, len(self.items), careful=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """What an executor is asked to do: `call(*args)`; unsendable: offsets of items that could not be pickled.
 
     ticket: a number of its own, by which its results can be asked for again. arena: what its payload travels in, both
@@ -103,8 +101,7 @@ class FailedItem:
     traceback: str
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """How a batch is to be sent and run.
 
     pickled: whether it goes to another process. known: whether the worker has the function. stride: items between two
@@ -250,8 +247,7 @@ def _unloadable(index: int, cause: BaseException) -> FailedItem:
     return FailedItem(index, error, "")
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What to do about a batch whose worker died: batches to run again, and the item that was alone with it, if any."""
 
     again: tuple[Batch, ...]

@@ -15,7 +15,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from . import _payload, _worker_memory
@@ -97,7 +97,7 @@ def _run_chunk(chunk: Chunk) -> ChunkReply:
     parcels = [parcel]
     del parcel  # items that are large can go as soon as nobody needs them
     reply = _run_parcel(function, parcels, chunk)
-    return replace(reply, held=True) if held() else reply
+    return reply._replace(held=True) if held() else reply
 
 
 def _run_parcel(function: Callable[[Any], Any], parcels: list[Parcel], chunk: Chunk) -> ChunkReply:
@@ -111,7 +111,7 @@ def _run_parcel(function: Callable[[Any], Any], parcels: list[Parcel], chunk: Ch
     reply = run_items(function, items, chunk, skip=failed)
     del items
     reply = _packed(reply, chunk)
-    return replace(reply, moving_seconds=time.perf_counter() - began - reply.seconds)
+    return reply._replace(moving_seconds=time.perf_counter() - began - reply.seconds)
 
 
 def send_singly(ticket: int) -> Parcel | None:
@@ -327,8 +327,7 @@ def _packed(reply: ChunkReply, chunk: Chunk) -> ChunkReply:
     failures = {failure.offset: failure for failure in reply.failures}
     for offset, exc in refused.items():
         failures[offset] = failure_of(offset, _payload.unpicklable("result", values[offset], exc))
-    return replace(
-        reply,
+    return reply._replace(
         values=parcel,
         packed=True,
         kept=not sure,

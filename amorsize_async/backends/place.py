@@ -24,7 +24,8 @@ class Place:
     width: chunks it runs at once. load: chunks handed to it and not answered. pid: the worker process, None if
     unknown. pickled: whether chunks travel as pickles. known: digests of functions that it has answered with. cell: the
     words it shares with what runs there. steady: whether the cost of the chunk it runs was known. maps: whether it may
-    have arenas mapped for chunks to come.
+    have arenas mapped for chunks to come. left: items that it may still be handed, None for any number. worn: whether
+    what runs here has done enough, and should make room for another.
     """
 
     width: int = 1
@@ -38,19 +39,10 @@ class Place:
     seconds: float = 0.0
     steady: bool = False
     maps: bool = False
-    taken: int = 0
+    left: int | None = None
+    worn: bool = False
     unclaimed: Counter[Share] = field(default_factory=Counter)
     agenda: Agenda = field(default_factory=Agenda)
-
-    @property
-    def left(self) -> int | None:
-        """Items that it may still be handed, None for any number."""
-        return None
-
-    @property
-    def worn(self) -> bool:
-        """Whether what runs here has done enough, and should make room for another."""
-        return False
 
     @property
     def stopped(self) -> bool:
@@ -76,6 +68,12 @@ class Place:
     def kill(self) -> bool:
         """End what runs here at once, with its process; False if this place has no such power."""
         return False
+
+    def take(self, items: int) -> None:
+        """Note that it was handed so many items."""
+        if self.left is not None:
+            self.left -= items
+            self.worn = self.worn or self.left <= 0
 
     def noted(self, reply: ChunkReply) -> None:
         """Take notice of what a chunk did to what runs here."""

@@ -267,20 +267,21 @@ class Pool:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        for share in () if self._full() else most_deserving(set(self._waiting)):
-            while share in self._waiting and (place := self._free_place(share)) is not None:
+        for share in () if not self._waiting or self._full() else most_deserving(self._waiting):
+            while share in self._waiting:
+                place, at = self._next_place(share)
+                if place is None:
+                    self._call_again(at)
+                    break
                 waiter = next(iter(self._waiting[share]))
                 self._wait_no_more(waiter, share)
                 if not waiter.done():  # done: it was cancelled, and has not run since
                     place.steady = share.steady and (place.steady or not place.load)
                     self.hold(place, share)
                     waiter.set_result(place)
-            if share in self._waiting:
-                self._call_again(share)
 
-    def _call_again(self, share: Share) -> None:
-        """Set the alarm for when a place may take one more chunk of `share` behind another."""
-        at = min((place.agenda.next_at(place.load) for place in self._open_to(share)), default=math.inf)
+    def _call_again(self, at: float) -> None:
+        """Set the alarm for when a place may take one more chunk behind another; infinity: nobody knows."""
         if at < math.inf and self._alarm is None:
             self._alarm = asyncio.get_running_loop().call_later(max(0.0, at - time.monotonic()), self._grant)
 
@@ -289,26 +290,21 @@ class Pool:
         room = 1 + (QUEUED_CHUNKS if len(self._shares) <= 1 else 0)
         return all(place.load >= place.width * room for place in self.places)
 
-    def _free_place(self, share: Share) -> Place | None:
-        """The least loaded place that may take one more chunk of `share`, None if all are full."""
-        soon = time.monotonic() + EARLY
-        fitting = [
-            place
-            for place in self._open_to(share)
-            if place.load < place.width or place.width > 1 or place.agenda.next_at(place.load) <= soon
-        ]
-        return min(fitting, key=lambda place: place.load / place.width, default=None)
-
-    def _open_to(self, share: Share) -> list[Place]:
-        """The places that may take one more chunk of `share`, now or soon."""
+    def _next_place(self, share: Share) -> tuple[Place | None, float]:
+        """The least loaded place that may take one more chunk of `share` now; None if all are full, and until when."""
         queued = QUEUED_CHUNKS if share.steady and len(self._shares) <= 1 and not self._more_to_come(share) else 0
-        return [
-            place
-            for place in self.places
-            if place.ready and not place.worn and share.may_use(place)
+        soon = time.monotonic() + EARLY
+        best, earliest = None, math.inf
+        for place in self.places:
             # Behind a chunk whose size is not known yet, nobody can tell how much a limited place has left.
-            if place.load < place.width * (1 + queued if place.steady and place.left is None else 1)
-        ]
+            room = place.width * (1 + queued if place.steady and place.left is None else 1)
+            if place.load >= room or not place.ready or place.worn or not share.may_use(place):
+                continue
+            at = 0.0 if place.load < place.width or place.width > 1 else place.agenda.next_at(place.load)
+            earliest = min(earliest, at)
+            if at <= soon and (best is None or place.load / place.width < best.load / best.width):
+                best = place
+        return best, earliest
 
     def _more_to_come(self, share: Share) -> bool:
         """Whether places for `share` are being started: then none should get two chunks already."""

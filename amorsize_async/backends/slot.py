@@ -71,7 +71,7 @@ class Slot(Place):
         self._mouth: Connection | None = None
         self._oom_kills = 0
         self._peak_rss = 0
-        self._too_large = False
+        self.left: int | None = settings.max_items
         self._death = Death()
         self._burial: asyncio.Task[None] | None = None
         self._starting = threading.Lock()
@@ -141,14 +141,6 @@ class Slot(Place):
     # ── its work ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def left(self) -> int | None:  # noqa: D102 - see Place
-        return None if self._settings.max_items is None else self._settings.max_items - self.taken
-
-    @property
-    def worn(self) -> bool:  # noqa: D102 - see Place
-        return self._too_large or (self.left is not None and self.left <= 0)
-
-    @property
     def stopped(self) -> bool:  # noqa: D102 - see Place
         return self.pid is not None and _system.is_stopped(self.pid)
 
@@ -157,7 +149,7 @@ class Slot(Place):
         limit = self._settings.max_rss
         # The peak costs nothing to know, and says when it is worth asking for what is held now.
         if limit is not None and self.pid is not None and reply.peak_rss >= limit:
-            self._too_large = _system.resident_bytes(self.pid) >= limit
+            self.worn: bool = self.worn or _system.resident_bytes(self.pid) >= limit
 
     # ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
