@@ -24,13 +24,14 @@ from pickle import PickleBuffer
 from typing import Any, NamedTuple
 
 from . import _system
-from ._parcel import Parcel, bundles_of, changed
+from ._parcel import Bundle, Parcel, bundles_of, changed, exchanged
 
 __all__ = (
     "Address",
     "Arena",
     "Arenas",
     "Stored",
+    "Stowing",
     "end_of",
     "filled",
     "map_of",
@@ -83,7 +84,7 @@ class Stored(NamedTuple):
 class Arena:
     """One nameless file, ours. Raises OSError where the system has no such files or no memory.
 
-    used: whether anybody has written to it since it was lent.
+    used: whether anybody has written to it since it was lent. room: bytes that were written to before, and are kept.
     """
 
     def __init__(self) -> None:
@@ -92,6 +93,7 @@ class Arena:
         told = os.fstat(self.descriptor)
         self.address: Address = Address(os.getpid(), self.descriptor, told.st_dev, told.st_ino)
         self._map: mmap.mmap | None = None
+        self.room: int = 0
         self.used: bool = False
 
     def __repr__(self) -> str:
@@ -105,10 +107,10 @@ class Arena:
         """Write bytes: by copying where the file was written to before, by the system beyond.
 
         The system takes half as long as a first touch for pages that are new to the file, and three times as long as a
-        copy for those that are not.
+        copy for those that are not; but while it does so, others run, who should not wait for what is large.
         """
         self.used = True
-        if self._map is not None and offset + data.nbytes <= self.room:
+        if self._map is not None and offset + data.nbytes <= self.room and data.nbytes < LONG:
             self._map[offset : offset + data.nbytes] = data
         else:
             write(self.descriptor, data, offset)
@@ -136,12 +138,7 @@ class Arena:
             os.ftruncate(self.descriptor, kept)
         if kept > self.room:
             with suppress(OSError):  # no descriptor or no address space is left: it does without
-                self._map = mmap.mmap(self.descriptor, kept, flags=mmap.MAP_SHARED | AT_ONCE)
-
-    @property
-    def room(self) -> int:
-        """Bytes that were written to before, and are kept."""
-        return 0 if self._map is None else len(self._map)
+                self._map, self.room = mmap.mmap(self.descriptor, kept, flags=mmap.MAP_SHARED | AT_ONCE), kept
 
     @property
     def is_large(self) -> bool:
@@ -161,7 +158,7 @@ class Arena:
 
     def close(self) -> None:
         """Let go of it, and leave the memory to who has it mapped; safe to call again."""
-        descriptor, self.descriptor, self._map = self.descriptor, -1, None
+        descriptor, self.descriptor, self._map, self.room = self.descriptor, -1, None, 0
         if descriptor >= 0:
             os.close(descriptor)
 
@@ -232,22 +229,36 @@ def opened(address: Address) -> Iterator[int]:
         os.close(descriptor)
 
 
-def stowed(parcel: Parcel, write: Callable[[memoryview, int], None], start: int = 0) -> Parcel:
-    """Write the bundles of a parcel into an arena, from `start` on; gives the parcel with their places.
+class Stowing:
+    """Writes one bundle behind the other into an arena, from `start` on.
 
-    write: is called with bytes and where they are to be. Raises OSError if there is not enough memory.
+    write: is called with bytes and where they are to be.
     """
-    end = _aligned(start)
 
-    def store(piece: Any) -> Stored:
-        nonlocal end
-        view = piece.raw() if isinstance(piece, PickleBuffer) else memoryview(piece)
-        write(view, end)
-        stored = Stored(end, view.nbytes, view.readonly)
-        end = _aligned(end + view.nbytes)
-        return stored
+    def __init__(self, write: Callable[[memoryview, int], None], start: int = 0) -> None:
+        self._write = write
+        self._end = _aligned(start)
 
-    return changed(parcel, store)
+    def stow(self, bundle: Bundle) -> Bundle:
+        """Write a bundle; gives it with its places: the stream is one piece now. Raises OSError for want of memory."""
+        start = end = self._end
+        for part in bundle.stream:
+            self._write(memoryview(part), end)
+            end += len(part)
+        stream, buffers = Stored(start, end - start, readonly=True), []
+        for buffer in bundle.buffers:
+            view = buffer.raw() if isinstance(buffer, PickleBuffer) else memoryview(buffer)
+            end = _aligned(end)
+            self._write(view, end)
+            buffers.append(Stored(end, view.nbytes, view.readonly))
+            end += view.nbytes
+        self._end = _aligned(end)
+        return Bundle((stream,), tuple(buffers))
+
+
+def stowed(parcel: Parcel, write: Callable[[memoryview, int], None], start: int = 0) -> Parcel:
+    """Write the bundles of a parcel into an arena, see `Stowing`; gives the parcel with their places."""
+    return exchanged(parcel, Stowing(write, start).stow)
 
 
 def write(descriptor: int, data: memoryview, offset: int) -> None:

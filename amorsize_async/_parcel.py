@@ -12,18 +12,29 @@ import pickle
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ("Bundle", "Parcel", "Sliced", "bundles_of", "changed", "copied_size", "has_bundles", "parcel_size")
+__all__ = (
+    "Bundle",
+    "Parcel",
+    "Sliced",
+    "bundles_of",
+    "changed",
+    "copied_size",
+    "exchanged",
+    "has_bundles",
+    "parcel_size",
+)
 
 
 class Bundle(NamedTuple):
     """A large pickle on its way.
 
     stream: its bytes, in parts that belong one after the other. buffers: what belongs beside it (PEP 574), in order.
-    Each part or buffer is something with the buffer protocol here, and says where it lies while it is in an arena.
+    Each part or buffer is something with the buffer protocol here, and says where it lies while it is in an arena,
+    where the parts are one.
     """
 
-    stream: tuple[Any, ...]
-    buffers: tuple[Any, ...] = ()
+    stream: Sequence[Any]
+    buffers: Sequence[Any] = ()
 
     @property
     def size(self) -> int:
@@ -73,15 +84,19 @@ def copied_size(parcel: Parcel) -> int:
 
 def changed(parcel: Parcel, change: Callable[[Any], Any]) -> Parcel:
     """The parcel with another thing for each part and buffer of its bundles."""
+    return exchanged(
+        parcel, lambda bundle: Bundle(tuple(map(change, bundle.stream)), tuple(map(change, bundle.buffers)))
+    )
 
-    def each(pickled: bytes | Bundle) -> bytes | Bundle:
-        if not isinstance(pickled, Bundle):
-            return pickled
-        return Bundle(tuple(map(change, pickled.stream)), tuple(map(change, pickled.buffers)))
 
-    if isinstance(parcel, Sliced):
-        return Sliced(tuple(map(each, parcel.slices)))
-    return list(map(each, parcel)) if isinstance(parcel, list) else each(parcel)
+def exchanged(parcel: Parcel, change: Callable[[Bundle], Bundle]) -> Parcel:
+    """The parcel with another bundle for each of its own."""
+    if isinstance(parcel, bytes):
+        return parcel
+    if isinstance(parcel, Bundle):
+        return change(parcel)
+    pickles = [change(each) if isinstance(each, Bundle) else each for each in _pickles(parcel)]
+    return pickles if isinstance(parcel, list) else Sliced(tuple(pickles))
 
 
 def _length(piece: Any) -> int:

@@ -1,4 +1,4 @@
-"""What a pickler writes to and an unpickler reads from where large payloads must not hold the interpreter for long.
+"""What watches a pickler and what an unpickler reads, where large payloads must not hold the interpreter for long.
 
 C code pickles and unpickles without ever letting another thread run. It does call `write` and `read` for each frame of
 about 64 KiB (PEP 3154), and when these are Python functions, others get their turn there.
@@ -13,7 +13,7 @@ from typing import Any
 
 from ._stopwatch import busy
 
-__all__ = ("Bound", "GentleReader", "Parts", "Reader", "TooLarge", "Watch", "give_way")
+__all__ = ("Bound", "GentleReader", "Reader", "TooLarge", "Watch", "give_way")
 
 STEP = 1 << 20
 # Bytes that are copied before others get their turn: a tenth of a millisecond, ten times that into memory that is new.
@@ -43,30 +43,6 @@ class Bound:
 def give_way(_pickled: int = 0, _copied: int = 0) -> None:
     """Let other threads run: for whoever works beside the loop."""
     time.sleep(0)
-
-
-class Parts:
-    """A file that keeps what is written as it comes: joining the parts would copy them once more.
-
-    size: bytes so far.
-    """
-
-    def __init__(self, watch: Watch | None = None) -> None:
-        self.parts: list[bytes] = []
-        self.size = 0
-        self._watch = watch
-
-    def write(self, part: Any) -> None:
-        """Called by a pickler, with bytes or with what holds some."""
-        data = part if type(part) is bytes else bytes(part)
-        self.parts.append(data)
-        self.size += len(data)
-        if self._watch is not None:
-            self._watch(self.size, 0)
-
-    def joined(self) -> bytes:
-        """All that was written."""
-        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
 
 
 class Reader(BytesIO):

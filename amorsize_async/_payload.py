@@ -22,6 +22,7 @@ from ._stopwatch import busy
 from ._unpickling import Unpickling, load_pickle, loads
 
 __all__ = (
+    "LARGE_PICKLE",
     "Applied",
     "AppliedAsync",
     "PackedFunction",
@@ -65,17 +66,17 @@ class Packing:
     def packed(self, obj: Any) -> tuple[bytes | Bundle, bool]:
         """The pickle of one object, and whether it names any class."""
         done = self.pickling().pickled(obj, self.watch)
-        return self.bundled(done, large=done.stream.size >= LARGE_PICKLE), done.saw_classes
+        return self.bundled(done), done.saw_classes
 
     def pickling(self) -> Pickling:
         """What pickles one object after the other, before it is known how they travel."""
         return Pickling(homewards=self.homewards, out_of_band=self.out_of_band)
 
-    def bundled(self, done: Pickled, *, large: bool) -> bytes | Bundle:
-        """A pickle, as it travels."""
-        if self.out_of_band and (done.buffers or large):
-            return Bundle(tuple(done.stream.parts), tuple(done.buffers))
-        return done.stream.joined()
+    def bundled(self, done: Pickled, *, large: bool = False) -> bytes | Bundle:
+        """A pickle, as it travels; large: whether the parcel is that it is a part of."""
+        if self.out_of_band and (done.buffers or large or done.size >= LARGE_PICKLE):
+            return Bundle(done.parts, done.buffers)
+        return done.joined()
 
 
 def pack_items(items: Sequence[Any], how: Packing = Packing()) -> tuple[Parcel, dict[int, BaseException]]:
@@ -131,8 +132,8 @@ def _in_slices(values: list[Any], how: Packing) -> tuple[bytes | Bundle | Sliced
         began = busy()
         slices.append(pickling.pickled(values if width >= len(values) and not done else values[done : done + width]))
         done += width
-        width = _next_width(width, busy() - began, slices[-1].stream.size)
-    large = sum(each.stream.size for each in slices) >= LARGE_PICKLE
+        width = _next_width(width, busy() - began, slices[-1].size)
+    large = sum(each.size for each in slices) >= LARGE_PICKLE
     pickles = tuple(how.bundled(each, large=large) for each in slices)
     return Sliced(pickles) if len(pickles) > 1 else pickles[0], any(each.saw_classes for each in slices)
 

@@ -10,14 +10,13 @@ import os
 import pickle
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from ._parts import Parts, TooLarge, Watch
+from ._parts import TooLarge, Watch
 
 __all__ = ("MAIN_MODULES", "PROTOCOL", "Pickled", "Pickling", "dumps")
 
@@ -49,29 +48,42 @@ SAFE_PACKAGES = ("numpy",)
 # What runs no code of the user's when it is unpickled: its objects are taken for as sure to arrive as built-ins.
 
 
-@dataclass(frozen=True, slots=True)
-class Pickled:
-    """One pickle: its bytes in parts, the buffers that travel beside it, and whether it names any class."""
+class Pickled(NamedTuple):
+    """One pickle: its bytes in parts, and how many; the buffers that travel beside it; whether it names any class."""
 
-    stream: Parts
+    parts: list[bytes]
+    size: int
     buffers: list[pickle.PickleBuffer]
     saw_classes: bool
 
+    def joined(self) -> bytes:
+        """All of it but the buffers."""
+        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+
 
 class _Output:
-    """What a pickler writes to: the stream and the buffers (PEP 574) of one pickle, and then of the next."""
+    """What a pickler writes to: the stream and the buffers (PEP 574) of one pickle, and then of the next.
+
+    It keeps what is written as it comes: joining the parts would copy them once more.
+    """
 
     def __init__(self) -> None:
-        self.begin(None)
+        self._watch: Watch | None = None
 
     def begin(self, watch: Watch | None) -> None:
         """Make ready for the next pickle."""
-        self.stream = Parts(watch)
+        self._watch = watch
+        self.parts: list[bytes] = []
         self.buffers: list[pickle.PickleBuffer] = []
+        self.size = 0
 
     def write(self, part: Any) -> None:
-        """Called by a pickler, see `Parts`."""
-        self.stream.write(part)
+        """Called by a pickler, with bytes or with what holds some."""
+        data = part if type(part) is bytes else bytes(part)
+        self.parts.append(data)
+        self.size += len(data)
+        if self._watch is not None:
+            self._watch(self.size, 0)
 
     def set_aside(self, buffer: pickle.PickleBuffer) -> bool:
         """Called by a pickler for each buffer: keeps the large ones; tells whether it shall go in band."""
@@ -281,12 +293,13 @@ class Pickling:
         return self._next(obj, watch)
 
     def _next(self, obj: Any, watch: Watch | None) -> Pickled:
-        self._output.begin(watch)
+        output = self._output
+        output.begin(watch)
         self._pickler.dump(obj)
         self._begun = True
-        return Pickled(self._output.stream, self._output.buffers, self._pickler.saw_classes)
+        return Pickled(output.parts, output.size, output.buffers, self._pickler.saw_classes)
 
 
 def dumps(obj: Any) -> bytes:
     """Pickle `obj`: by reference what can be imported elsewhere, by value (cloudpickle) what cannot."""
-    return Pickling().pickled(obj).stream.joined()
+    return Pickling().pickled(obj).joined()

@@ -13,12 +13,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ._arena import Arena, Stored, end_of, filled, pieces_of
+from ._arena import Arena, Stored, Stowing, end_of, filled, pieces_of
 from ._chunk import ChunkReply
 from ._chunking import MAX_CHUNK_BYTES, ChunkSizer
 from ._parcel import Bundle, Sliced, copied_size, parcel_size
 from ._parts import Bound, TooLarge, Watch, give_way
-from ._payload import PackedFunction, Pickling, Unpickling, pack_function
+from ._payload import LARGE_PICKLE, PackedFunction, Pickling, Unpickling, pack_function
 from ._stopwatch import Stopwatch
 from ._threads import in_thread
 from ._wire import Batch, Job, Loaded, Terms, job_for, job_of, load_slice, load_values, slice_for
@@ -93,16 +93,18 @@ class Transport:
     async def _packed_in_turns(self, batch: Batch, terms: Terms, width: int, watch: Stopwatch) -> Job | None:
         """The job for a batch, `width` items at a turn; None if something is large, or cannot be pickled."""
         slices: list[bytes | Bundle] = []
-        end = 0
+        costs = self._sizer.costs
+        large = costs is None or costs.item_bytes_in * len(batch.items) >= LARGE_PICKLE
         async with self._packing:
             arena = self._lend()
+            stowing = None if arena is None else Stowing(arena.write)
             pickling = Pickling(out_of_band=arena is not None)
             try:
                 for first in range(0, len(batch.items), width):
                     async with _Turn(self._alone, watch):
                         items = batch.items[first : first + width]
-                        slices.append(slice_for(items, pickling=pickling, arena=arena, start=end, watch=_bound()))
-                        end = max(end, end_of(slices[-1]))
+                        packed = slice_for(items, pickling=pickling, stowing=stowing, large=large, watch=_bound())
+                        slices.append(packed)
             except asyncio.CancelledError:
                 self.take_back(arena)
                 raise

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any, NamedTuple, cast
 
 from . import _arena, _payload
-from ._arena import Arena
+from ._arena import Arena, Stowing
 from ._chunk import CURRENT, TICKET, Cell, Chunk, ChunkReply
 from ._failures import Failure, received
 from ._parcel import Bundle, Parcel, changed, copied_size, has_bundles, parcel_size
@@ -164,22 +164,22 @@ def job_of(
 
 
 def slice_for(
-    items: Sequence[Any], *, pickling: Pickling, arena: Arena | None, start: int, watch: Watch
+    items: Sequence[Any], *, pickling: Pickling, stowing: Stowing | None, large: bool, watch: Watch
 ) -> bytes | Bundle:
-    """The next slice of a large parcel, written into the arena from `start` on.
+    """The next slice of a parcel, stowed in the chunk's arena if it has one, and the parcel or the slice is large.
 
     Raises what pickling raises, TooLarge where the watch does, and OSError if there is no memory for the arena.
     """
-    packed = Packing(out_of_band=arena is not None).bundled(pickling.pickled(items, watch), large=True)
+    packed = Packing(out_of_band=stowing is not None).bundled(pickling.pickled(items, watch), large=large)
+    if stowing is None or isinstance(packed, bytes):
+        return packed
     watch(0, copied_size(packed))
-    return cast(bytes | Bundle, _stowed(packed, arena, start))
+    return stowing.stow(packed)
 
 
-def _stowed(parcel: Parcel, arena: Arena | None, start: int = 0) -> Parcel:
-    """The parcel, written into the arena from `start` on as far as it is large."""
-    if arena is None or not has_bundles(parcel):
-        return parcel
-    return _arena.stowed(parcel, arena.write, start)
+def _stowed(parcel: Parcel, arena: Arena | None) -> Parcel:
+    """The parcel, written into the arena as far as it is large."""
+    return parcel if arena is None or isinstance(parcel, bytes) else _arena.stowed(parcel, arena.write)
 
 
 def _run_here(function: Callable[[Any], Any], items: Sequence[Any], chunk: Chunk, cell: Cell) -> ChunkReply:
