@@ -21,6 +21,7 @@ __all__ = (
     "copied_size",
     "exchanged",
     "has_bundles",
+    "largest_pickle",
     "parcel_size",
 )
 
@@ -40,6 +41,10 @@ class Bundle(NamedTuple):
     def size(self) -> int:
         """Bytes of it all."""
         return sum(map(_length, self.stream)) + sum(map(_length, self.buffers))
+
+    def changed(self, change: Callable[[Any], Any]) -> Bundle:
+        """The bundle with another thing for each part and buffer."""
+        return Bundle(tuple(map(change, self.stream)), tuple(map(change, self.buffers)))
 
 
 class Sliced(NamedTuple):
@@ -75,6 +80,14 @@ def parcel_size(parcel: Parcel) -> int:
     return sum([each.size if isinstance(each, Bundle) else len(each) for each in _pickles(parcel)])
 
 
+def largest_pickle(parcel: Parcel) -> int:
+    """Bytes of the largest of its pickles, what is only to be copied aside."""
+    return max(
+        [len(each) if isinstance(each, bytes) else sum(map(_length, each.stream)) for each in _pickles(parcel)],
+        default=0,
+    )
+
+
 def copied_size(parcel: Parcel) -> int:
     """Bytes of a parcel that are only to be copied."""
     if isinstance(parcel, bytes):
@@ -84,9 +97,7 @@ def copied_size(parcel: Parcel) -> int:
 
 def changed(parcel: Parcel, change: Callable[[Any], Any]) -> Parcel:
     """The parcel with another thing for each part and buffer of its bundles."""
-    return exchanged(
-        parcel, lambda bundle: Bundle(tuple(map(change, bundle.stream)), tuple(map(change, bundle.buffers)))
-    )
+    return exchanged(parcel, lambda bundle: bundle.changed(change))
 
 
 def exchanged(parcel: Parcel, change: Callable[[Bundle], Bundle]) -> Parcel:

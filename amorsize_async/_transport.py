@@ -16,7 +16,7 @@ from typing import Any
 from ._arena import Arena, Stored, Stowing, end_of, filled, pieces_of
 from ._chunk import ChunkReply
 from ._chunking import MAX_CHUNK_BYTES, ChunkSizer
-from ._parcel import Bundle, Sliced, copied_size, parcel_size
+from ._parcel import Bundle, Sliced, copied_size, largest_pickle
 from ._parts import Bound, TooLarge, Watch, give_way
 from ._payload import LARGE_PICKLE, PackedFunction, Pickling, Unpickling, pack_function
 from ._stopwatch import Stopwatch
@@ -51,7 +51,6 @@ class Transport:
         self.function = function
         self._arenas = pool.arenas
         self._sizer = sizer
-        self._alone = asyncio.Lock()
         self._packing, self._loading = asyncio.Lock(), asyncio.Lock()
         self._waiting = 0
         self._loaded = asyncio.Event()
@@ -101,10 +100,11 @@ class Transport:
             pickling = Pickling(out_of_band=arena is not None)
             try:
                 for first in range(0, len(batch.items), width):
-                    async with _Turn(self._alone, watch):
-                        items = batch.items[first : first + width]
-                        packed = slice_for(items, pickling=pickling, stowing=stowing, large=large, watch=_bound())
-                        slices.append(packed)
+                    await _turn(watch)
+                    items = batch.items[first : first + width]
+                    packed = slice_for(items, pickling=pickling, stowing=stowing, large=large, watch=_bound())
+                    slices.append(packed)
+                    watch.transfer()
             except asyncio.CancelledError:
                 self.take_back(arena)
                 raise
@@ -214,11 +214,13 @@ class Transport:
         values: list[Any] = []
         unpickling = Unpickling()
         for each in reply.values.slices:
-            async with _Turn(self._alone, watch):
-                try:
-                    values += load_slice(each, arena, unpickling)
-                except BaseException:  # noqa: BLE001 - user code (`__setstate__`) may raise anything
-                    break
+            await _turn(watch)
+            try:
+                values += load_slice(each, arena, unpickling)
+            except BaseException:  # noqa: BLE001 - user code (`__setstate__`) may raise anything
+                break
+            finally:
+                watch.transfer()
         else:
             return values, {}
         return load_values(reply, arena)  # which knows what to say of it
@@ -228,34 +230,21 @@ class Transport:
         memory: dict[int, Any] = {}
         turns: list[list[Stored]] = ([] if arena is None else list(_turns(pieces_of(reply.values)))) or [[]]
         for each in turns:
-            async with _Turn(self._alone, watch):
-                try:
-                    memory.update(_copied(each, arena))
-                except (OSError, MemoryError):
-                    break
-                if each is turns[-1]:
-                    return load_values(reply._replace(values=filled(reply.values, memory)), None)
+            await _turn(watch)
+            try:
+                memory.update(_copied(each, arena))
+            except (OSError, MemoryError):
+                break
+            if each is turns[-1]:
+                return load_values(reply._replace(values=filled(reply.values, memory)), None)
+            watch.transfer()
         return load_values(reply, arena)  # as above
 
 
-class _Turn:
-    """A turn of the loop for one payload alone; what is done in it is what `watch` calls transfer."""
-
-    def __init__(self, alone: asyncio.Lock, watch: Stopwatch) -> None:
-        self._alone, self._watch = alone, watch
-
-    async def __aenter__(self) -> None:
-        await self._alone.acquire()
-        try:
-            await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            self._alone.release()
-            raise
-        self._watch.go_on()
-
-    async def __aexit__(self, *_exception: object) -> None:
-        self._watch.transfer()
-        self._alone.release()
+async def _turn(watch: Stopwatch) -> None:
+    """Let others have theirs first; what is done in this one is `watch.transfer`."""
+    await asyncio.sleep(0)
+    watch.go_on()
 
 
 def _copied(pieces: Sequence[Stored], arena: Arena | None) -> dict[int, Any]:
@@ -284,7 +273,4 @@ def _is_light(reply: ChunkReply) -> bool:
     if not reply.packed:
         return True
     values = reply.values
-    slices = values.slices if isinstance(values, Sliced) else (values,)
-    return copied_size(values) <= MAX_CHUNK_BYTES and all(
-        parcel_size(each) - copied_size(each) <= UNPICKLED_ON_LOOP for each in slices
-    )
+    return copied_size(values) <= MAX_CHUNK_BYTES and largest_pickle(values) <= UNPICKLED_ON_LOOP

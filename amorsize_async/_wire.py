@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from . import _arena, _payload
 from ._arena import Arena, Stowing
@@ -208,7 +208,10 @@ def load_values(reply: ChunkReply, arena: Arena | None, *, gently: bool = False)
 
 def load_slice(each: bytes | Bundle, arena: Arena | None, unpickling: Unpickling) -> list[Any]:
     """The results of the next slice of a reply; raises whatever its classes raise, and OSError without the arena."""
-    return cast(list[Any], unpickling.load(cast(bytes | Bundle, _fetched(each, arena))))
+    if isinstance(each, Bundle) and arena is not None:
+        each = each.changed(arena.read)
+    values: list[Any] = unpickling.load(each)
+    return values
 
 
 def _fetched(parcel: Parcel, arena: Arena | None) -> Parcel:
