@@ -20,7 +20,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pickle import PickleBuffer
 from typing import Any, NamedTuple
 
 from . import _system
@@ -237,7 +236,7 @@ class Stowing:
 
     def __init__(self, write: Callable[[memoryview, int], None], start: int = 0) -> None:
         self._write = write
-        self._end = _aligned(start)
+        self._end = start + -start % ALIGNMENT
 
     def stow(self, bundle: Bundle) -> Bundle:
         """Write a bundle; gives it with its places: the stream is one piece now. Raises OSError for want of memory."""
@@ -246,13 +245,12 @@ class Stowing:
             self._write(memoryview(part), end)
             end += len(part)
         stream, buffers = Stored(start, end - start, readonly=True), []
-        for buffer in bundle.buffers:
-            view = buffer.raw() if isinstance(buffer, PickleBuffer) else memoryview(buffer)
-            end = _aligned(end)
+        for view in bundle.buffers:
+            end += -end % ALIGNMENT
             self._write(view, end)
             buffers.append(Stored(end, view.nbytes, view.readonly))
             end += view.nbytes
-        self._end = _aligned(end)
+        self._end = end + -end % ALIGNMENT
         return Bundle((stream,), tuple(buffers))
 
 
@@ -331,7 +329,3 @@ def placed(parcel: Parcel, memory: mmap.mmap) -> Parcel:
 def end_of(parcel: Parcel) -> int:
     """Where in an arena ends what is stored of a parcel."""
     return max((piece.offset + piece.nbytes for piece in pieces_of(parcel)), default=0)
-
-
-def _aligned(offset: int) -> int:
-    return -(-offset // ALIGNMENT) * ALIGNMENT

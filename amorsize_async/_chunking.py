@@ -2,10 +2,10 @@
 
 With t = smoothed seconds per item, h = parent seconds per chunk, P = workers and R = items left:
 
-    n = max(1, min(byte cap, loop cap, max(ceil(max(P*h, 3 ms)/t), min(T/t, R/(2P)))))
+    n = max(1, min(byte cap, loop cap, max(ceil(max(P*h, 4 ms)/t), min(T/t, R/(1.5P)))))
 
-P*h/t keeps the parent from being the bottleneck (3 ms: see LEAST_SECONDS), T bounds the latency of progress and of
-cancellation, R/(2P) bounds the tail (guided self-scheduling, Polychronopoulos and Kuck 1987), the byte and loop caps
+P*h/t keeps the parent from being the bottleneck (4 ms: see LEAST_SECONDS), T bounds the latency of progress and of
+cancellation, R/(1.5P) bounds the tail (guided self-scheduling, Polychronopoulos and Kuck 1987), the byte and loop caps
 bound the memory that is in flight and the turns of the loop that one chunk takes. What would be left behind the chunk
 and is worth less than a millisecond goes with it.
 """
@@ -22,8 +22,12 @@ TARGET_SECONDS = 0.05
 # T: work per chunk. Longer chunks cost the parent less, shorter ones make progress, fairness and cancellation prompt.
 # A chunk costs the parent about half a millisecond of CPU in all its threads: 1 % of a core per worker at 50 ms.
 
-LEAST_SECONDS = 0.003
+LEAST_SECONDS = 0.004
 # What a chunk of the tail is worth at least: smaller ones cost more than the evening out of the last chunks gains.
+
+TAIL = 1.5
+# Of what each worker has still to do, the next chunk is this part: 1 would have them all wait for the slowest, 2 makes
+# a quarter more chunks, which cost more than they even out.
 
 CRUMBS_SECONDS = 0.001
 # The last items of a run go together when they are worth less than this: else the tail would be halved down to one.
@@ -229,7 +233,7 @@ class ChunkSizer:
             return min(floor, share), min(wanted, share)
         # Whatever a chunk costs, nobody should stay idle; unless all that is left is worth no more than it costs.
         floor = max(CRUMBS_SECONDS / item, min(floor, math.ceil(remaining / self.n_jobs)))
-        return min(floor, remaining), min(wanted, remaining / (2 * self.n_jobs))
+        return min(floor, remaining), min(wanted, remaining / (TAIL * self.n_jobs))
 
 
 def _mixed(before: Costs | None, sample: Costs, *, small: bool) -> Costs:

@@ -8,7 +8,6 @@ frozen dataclass takes.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -30,8 +29,7 @@ class Bundle(NamedTuple):
     """A large pickle on its way.
 
     stream: its bytes, in parts that belong one after the other. buffers: what belongs beside it (PEP 574), in order.
-    Each part or buffer is something with the buffer protocol here, and says where it lies while it is in an arena,
-    where the parts are one.
+    Each part is bytes here and each buffer a view of bytes; in an arena they say where they lie, and the parts are one.
     """
 
     stream: Sequence[Any]
@@ -40,7 +38,17 @@ class Bundle(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of it all."""
-        return sum(map(_length, self.stream)) + sum(map(_length, self.buffers))
+        return self.stream_size + self.copied
+
+    @property
+    def stream_size(self) -> int:
+        """Bytes of its stream."""
+        return sum([len(part) if isinstance(part, bytes) else part.nbytes for part in self.stream])
+
+    @property
+    def copied(self) -> int:
+        """Bytes of it that are only to be copied."""
+        return sum([buffer.nbytes for buffer in self.buffers])
 
     def changed(self, change: Callable[[Any], Any]) -> Bundle:
         """The bundle with another thing for each part and buffer."""
@@ -83,7 +91,7 @@ def parcel_size(parcel: Parcel) -> int:
 def largest_pickle(parcel: Parcel) -> int:
     """Bytes of the largest of its pickles, what is only to be copied aside."""
     return max(
-        [len(each) if isinstance(each, bytes) else sum(map(_length, each.stream)) for each in _pickles(parcel)],
+        [each.stream_size if isinstance(each, Bundle) else len(each) for each in _pickles(parcel)],
         default=0,
     )
 
@@ -92,7 +100,7 @@ def copied_size(parcel: Parcel) -> int:
     """Bytes of a parcel that are only to be copied."""
     if isinstance(parcel, bytes):
         return 0
-    return sum([_length(buffer) for bundle in bundles_of(parcel) for buffer in bundle.buffers])
+    return sum([bundle.copied for bundle in bundles_of(parcel)])
 
 
 def changed(parcel: Parcel, change: Callable[[Any], Any]) -> Parcel:
@@ -108,8 +116,3 @@ def exchanged(parcel: Parcel, change: Callable[[Bundle], Bundle]) -> Parcel:
         return change(parcel)
     pickles = [change(each) if isinstance(each, Bundle) else each for each in _pickles(parcel)]
     return pickles if isinstance(parcel, list) else Sliced(tuple(pickles))
-
-
-def _length(piece: Any) -> int:
-    raw = piece.raw() if isinstance(piece, pickle.PickleBuffer) else piece
-    return len(raw) if isinstance(raw, bytes) else raw.nbytes

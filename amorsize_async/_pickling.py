@@ -53,7 +53,7 @@ class Pickled(NamedTuple):
 
     parts: list[bytes]
     size: int
-    buffers: list[pickle.PickleBuffer]
+    buffers: list[memoryview]
     saw_classes: bool
 
     def joined(self) -> bytes:
@@ -74,7 +74,7 @@ class _Output:
         """Make ready for the next pickle."""
         self._watch = watch
         self.parts: list[bytes] = []
-        self.buffers: list[pickle.PickleBuffer] = []
+        self.buffers: list[memoryview] = []
         self.size = 0
 
     def write(self, part: Any) -> None:
@@ -87,9 +87,10 @@ class _Output:
 
     def set_aside(self, buffer: pickle.PickleBuffer) -> bool:
         """Called by a pickler for each buffer: keeps the large ones; tells whether it shall go in band."""
-        if buffer.raw().nbytes < OWN_BUFFER:
+        raw = buffer.raw()
+        if raw.nbytes < OWN_BUFFER:
             return True
-        self.buffers.append(buffer)
+        self.buffers.append(raw)
         return False
 
 
@@ -112,7 +113,7 @@ class _Pickler(pickle.Pickler):
         """Called by pickle for everything but the built-in types."""
         if type(obj) is memoryview:
             return _reduced_view(obj)
-        self.saw_classes = self.saw_classes or not _is_safe(obj)
+        self.saw_classes = self.saw_classes or not (type(obj) in _safe or _is_safe(obj))
         if self._homewards and isinstance(obj, type) and obj in _received:
             return _sent_class, (_received[obj],)
         if isinstance(obj, type | FunctionType | _CachedFunction) and obj.__module__ in MAIN_MODULES:
@@ -122,8 +123,16 @@ class _Pickler(pickle.Pickler):
 
 def _is_safe(obj: Any) -> bool:
     """Whether unpickling `obj` (what it holds aside) runs none of the user's code."""
-    kind = obj if isinstance(obj, type | FunctionType | BuiltinFunctionType) else type(obj)
-    return (kind.__module__ or "").partition(".")[0] in SAFE_PACKAGES
+    by_name = isinstance(obj, type | FunctionType | BuiltinFunctionType)
+    kind = obj if by_name else type(obj)
+    safe = (kind.__module__ or "").partition(".")[0] in SAFE_PACKAGES
+    if safe and not by_name:
+        _safe.add(kind)
+    return safe
+
+
+_safe: set[type] = set()
+# Classes whose instances have come by and are safe: there may be thousands more.
 
 
 def _reduced_view(view: memoryview[Any]) -> Any:

@@ -60,7 +60,7 @@ def test_the_tail_is_cut_into_smaller_chunks():
     """Near the end each worker gets a part of what is left, so that none works alone for long."""
     sizer = settled(1e-3, n_jobs=4)
 
-    assert sizer.next_size(40) == 5
+    assert sizer.next_size(40) == 6
 
 
 def test_tiny_items_keep_the_parent_free_even_in_the_tail():
@@ -83,7 +83,7 @@ def test_what_a_chunk_would_leave_over_goes_with_it():
     """A last chunk worth less than a millisecond costs as much as it does."""
     sizer = settled(1e-4)
 
-    assert [sizer.next_size(left) for left in (61, 39, 24, 19, 15)] == [30, 20, 12, 19, 15]
+    assert [sizer.next_size(left) for left in (61, 39, 24, 19, 15)] == [31, 20, 12, 19, 15]
 
 
 def test_what_takes_long_to_pickle_goes_in_several_turns_of_the_loop():
