@@ -1,14 +1,13 @@
 """Memory that two processes share for a moment: files without a name, which both write and read.
 
     the parent: memfd_create ── Address ──► a worker: opens the parent's descriptor by its number
-        stowed(parcel) ─► bytes at places in the file ─► read, or mapped and placed(parcel)
+        stowed(parcel) ─► bytes at places in the file, see `_stored` ─► read, or mapped and placed(parcel)
 
 An arena carries one chunk there and its results back, then the next. Nothing of it can leak: there is no name, and the
 kernel keeps it for as long as a living process holds it open or mapped.
 
 What a worker gets, it maps, and keeps the map for the next chunk: most of the time goes into pages that are new to a
-process, not into copying. Its function may keep an item, though; such an arena is not used again. All else is written
-and read by system calls: they let other threads run, and tell of want of memory instead of killing who meets it.
+process, not into copying. Its function may keep an item, though; such an arena is not used again.
 """
 
 from __future__ import annotations
@@ -17,35 +16,17 @@ import errno
 import logging
 import mmap
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from . import _system
-from ._parcel import Bundle, Parcel, bundles_of, changed, exchanged
+from . import _stored, _system
+from ._stored import LONG, Stored
 
-__all__ = (
-    "Address",
-    "Arena",
-    "Arenas",
-    "Stored",
-    "Stowing",
-    "end_of",
-    "filled",
-    "map_of",
-    "opened",
-    "pieces_of",
-    "placed",
-    "read",
-    "stowed",
-    "write",
-)
+__all__ = ("Address", "Arena", "Arenas", "map_of", "opened")
 
 _logger = logging.getLogger("amorsize_async")
-
-ALIGNMENT = 64
-# Bytes: a cache line, and more than any number type asks for.
 
 KEPT_BYTES = 16 << 20
 # What an arena may hold while it waits for its next chunk; a larger one is cut back.
@@ -53,14 +34,8 @@ KEPT_BYTES = 16 << 20
 AT_ONCE = getattr(mmap, "MAP_POPULATE", 0)
 # Have all pages of a map at once: a third of what it takes when each is met for the first time.
 
-ONE_CALL = 1 << 30
-# Bytes for one system call: Linux moves at most 2 GiB at once.
-
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 # Not a refusal: there are some again as soon as somebody closes one.
-
-LONG = 4 << 20
-# Bytes that take a millisecond and more to fill.
 
 
 class Address(NamedTuple):
@@ -70,14 +45,6 @@ class Address(NamedTuple):
     descriptor: int
     device: int
     inode: int
-
-
-class Stored(NamedTuple):
-    """Where a piece of a parcel lies in its arena, in bytes, and whether it may be written to where it came from."""
-
-    offset: int
-    nbytes: int
-    readonly: bool
 
 
 class Arena:
@@ -112,7 +79,7 @@ class Arena:
         if self._map is not None and offset + data.nbytes <= self.room and data.nbytes < LONG:
             self._map[offset : offset + data.nbytes] = data
         else:
-            write(self.descriptor, data, offset)
+            _stored.write(self.descriptor, data, offset)
 
     def read(self, piece: Stored) -> Any:
         """The bytes of a piece, in memory that can be written to if it could be where it came from.
@@ -122,7 +89,7 @@ class Arena:
         self.used = True
         end = piece.offset + piece.nbytes
         if self._map is None or end > self.room or piece.nbytes >= LONG:
-            return read(self.descriptor, piece)
+            return _stored.read(self.descriptor, piece)
         view = memoryview(self._map)[piece.offset : end]
         return bytes(view) if piece.readonly else memoryview(bytearray(view))
 
@@ -228,84 +195,6 @@ def opened(address: Address) -> Iterator[int]:
         os.close(descriptor)
 
 
-class Stowing:
-    """Writes one bundle behind the other into an arena, from `start` on.
-
-    write: is called with bytes and where they are to be.
-    """
-
-    def __init__(self, write: Callable[[memoryview, int], None], start: int = 0) -> None:
-        self._write = write
-        self._end = start + -start % ALIGNMENT
-
-    def stow(self, bundle: Bundle) -> Bundle:
-        """Write a bundle; gives it with its places: the stream is one piece now. Raises OSError for want of memory."""
-        start = end = self._end
-        for part in bundle.stream:
-            self._write(memoryview(part), end)
-            end += len(part)
-        stream, buffers = Stored(start, end - start, readonly=True), []
-        for view in bundle.buffers:
-            end += -end % ALIGNMENT
-            self._write(view, end)
-            buffers.append(Stored(end, view.nbytes, view.readonly))
-            end += view.nbytes
-        self._end = end + -end % ALIGNMENT
-        return Bundle((stream,), tuple(buffers))
-
-
-def stowed(parcel: Parcel, write: Callable[[memoryview, int], None], start: int = 0) -> Parcel:
-    """Write the bundles of a parcel into an arena, see `Stowing`; gives the parcel with their places."""
-    return exchanged(parcel, Stowing(write, start).stow)
-
-
-def write(descriptor: int, data: memoryview, offset: int) -> None:
-    """Write bytes into a file; other threads run meanwhile. Raises OSError if there is not enough memory."""
-    written = 0
-    while written < data.nbytes:
-        written += os.pwrite(descriptor, data[written : written + ONE_CALL], offset + written)
-
-
-def pieces_of(parcel: Parcel) -> list[Stored]:
-    """What is stored of a parcel, in the order of its places."""
-    return [piece for bundle in bundles_of(parcel) for piece in (*bundle.stream, *bundle.buffers)]
-
-
-def filled(parcel: Parcel, memory: Mapping[int, Any]) -> Parcel:
-    """The parcel with each piece as it was read, by its offset."""
-    return changed(parcel, lambda piece: memory[piece.offset])
-
-
-def read(descriptor: int, piece: Stored) -> Any:
-    """The bytes of a piece; in memory that can be written to, if it could be where it came from."""
-    if piece.readonly and piece.nbytes <= ONE_CALL:
-        data = os.pread(descriptor, piece.nbytes, piece.offset)
-        _complete(piece, len(data))
-        return data
-    view, done = memoryview(_memory(piece.nbytes)), 0
-    while done < piece.nbytes:
-        count = os.preadv(descriptor, [view[done : done + ONE_CALL]], piece.offset + done)
-        _complete(piece, done + count if not count else piece.nbytes)
-        done += count
-    return view.toreadonly() if piece.readonly else view
-
-
-def _complete(piece: Stored, read: int) -> None:
-    if read < piece.nbytes:
-        raise OSError(f"{piece.nbytes - read} bytes of shared memory are missing")
-
-
-def _memory(length: int) -> Any:
-    """Memory of our own. A bytearray is filled with zeros first, which holds the interpreter: not where it takes long.
-
-    Not in huge pages: under a hypervisor these were up to five times as slow to get as small ones, where no memory that
-    had been in use before was free.
-    """
-    if length < LONG:
-        return bytearray(length)
-    return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-
-
 def map_of(descriptor: int, *, private: bool) -> mmap.mmap:
     """The whole of an arena as memory.
 
@@ -313,19 +202,3 @@ def map_of(descriptor: int, *, private: bool) -> mmap.mmap:
     arena itself is written to.
     """
     return mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY if private else mmap.ACCESS_WRITE)
-
-
-def placed(parcel: Parcel, memory: mmap.mmap) -> Parcel:
-    """The bundles as views of the mapped arena, without a copy; each holds the map."""
-    whole = memoryview(memory)
-
-    def look(piece: Stored) -> Any:
-        view = whole[piece.offset : piece.offset + piece.nbytes]
-        return view.toreadonly() if piece.readonly else view
-
-    return changed(parcel, look)
-
-
-def end_of(parcel: Parcel) -> int:
-    """Where in an arena ends what is stored of a parcel."""
-    return max((piece.offset + piece.nbytes for piece in pieces_of(parcel)), default=0)

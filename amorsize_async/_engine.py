@@ -14,7 +14,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, cast
 
 from . import _payload
-from ._arena import Arena, Arenas, stowed
+from ._arena import Arena, Arenas
 from ._bus import EventBus
 from ._call import Call, checked_number
 from ._chunking import MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES, ChunkSizer, CostMemory
@@ -28,6 +28,7 @@ from ._results import Collector, Outlet, ResultStream, Sink
 from ._run import FLUSH_SECONDS_CANCELLED, Run
 from ._shielding import finish
 from ._source import open_source
+from ._stored import stowed
 from ._threads import in_thread
 from ._traffic import RunOptions
 from ._wakeup import woken_by_signals

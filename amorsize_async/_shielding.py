@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from functools import cache
 from typing import Any, TypeVar
 
 import anyio
 
-__all__ = ("ended", "finish")
+__all__ = ("ended", "finish", "prepare")
 
 T = TypeVar("T")
 
@@ -31,6 +32,15 @@ async def ended(future: asyncio.Future[Any]) -> None:
         await waiter
     finally:
         future.remove_done_callback(wake)
+
+
+@cache
+def prepare() -> None:
+    """Have the part of anyio imported that `finish` needs: blocking, for a thread, since it takes 25 ms the first time.
+
+    anyio imports it when it is first used, which would hold the loop at the end of the first call.
+    """
+    anyio.run(anyio.sleep, 0)
 
 
 async def finish(cleanup: Coroutine[Any, Any, T]) -> T:

@@ -13,13 +13,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ._arena import Arena, Stored, Stowing, end_of, filled, pieces_of
+from ._arena import Arena
 from ._chunk import ChunkReply
 from ._chunking import MAX_CHUNK_BYTES, ChunkSizer
 from ._parcel import Bundle, Sliced, copied_size, largest_pickle
 from ._parts import Bound, TooLarge, Watch, give_way
 from ._payload import LARGE_PICKLE, PackedFunction, Pickling, Unpickling, pack_function
 from ._stopwatch import Stopwatch
+from ._stored import Stored, Stowing, end_of, filled, pieces_of
 from ._threads import in_thread
 from ._wire import Batch, Job, Loaded, Terms, job_for, job_of, load_slice, load_values, slice_for
 from .backends import Pool
@@ -51,7 +52,7 @@ class Transport:
         self.function = function
         self._arenas = pool.arenas
         self._sizer = sizer
-        self._packing, self._loading = asyncio.Lock(), asyncio.Lock()
+        self._alone = asyncio.Lock()
         self._waiting = 0
         self._loaded = asyncio.Event()
 
@@ -94,7 +95,7 @@ class Transport:
         slices: list[bytes | Bundle] = []
         costs = self._sizer.costs
         large = costs is None or costs.item_bytes_in * len(batch.items) >= LARGE_PICKLE
-        async with self._packing:
+        async with self._alone:
             arena = self._lend()
             stowing = None if arena is None else Stowing(arena.write)
             pickling = Pickling(out_of_band=arena is not None)
@@ -202,7 +203,7 @@ class Transport:
     async def _loaded_in_turns(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:
         self._waiting += 1
         try:
-            async with self._loading:
+            async with self._alone:
                 sliced = isinstance(reply.values, Sliced)
                 return await (self._joined(reply, arena, watch) if sliced else self._read(reply, arena, watch))
         finally:

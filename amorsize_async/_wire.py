@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
 
-from . import _arena, _payload
-from ._arena import Arena, Stowing
+from . import _payload
+from ._arena import Arena
 from ._chunk import CURRENT, TICKET, Cell, Chunk, ChunkReply
 from ._failures import Failure, received
 from ._parcel import Bundle, Parcel, changed, copied_size, has_bundles, parcel_size
 from ._parts import Watch
 from ._payload import PackedFunction, Packing, Pickling, Unpickling
+from ._stored import Stowing, stowed
 from ._worker import run_chunk, run_items
 from .errors import AmorsizeError, ExecutorClosedError, UnpicklableError, WorkerCrashedError
 
@@ -179,7 +180,7 @@ def slice_for(
 
 def _stowed(parcel: Parcel, arena: Arena | None) -> Parcel:
     """The parcel, written into the arena as far as it is large."""
-    return parcel if arena is None or isinstance(parcel, bytes) else _arena.stowed(parcel, arena.write)
+    return parcel if arena is None or isinstance(parcel, bytes) else stowed(parcel, arena.write)
 
 
 def _run_here(function: Callable[[Any], Any], items: Sequence[Any], chunk: Chunk, cell: Cell) -> ChunkReply:

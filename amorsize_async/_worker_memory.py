@@ -1,6 +1,6 @@
 """A worker's side of shared memory: it maps its items and what its function holds, and writes its results.
 
-Standard library, `_arena` and `_payload` only, as all that a worker imports.
+Standard library, `_arena`, `_stored` and `_parcel` only, as all that a worker imports.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
-from . import _arena
+from . import _arena, _stored
 from ._arena import Address
 from ._chunk import Chunk
 from ._parcel import Bundle, Parcel, changed, has_bundles
@@ -44,10 +44,10 @@ def fetched(chunk: Chunk) -> tuple[Parcel, Callable[[], bool]]:
     _count_forks()
     _held[:] = [each for each in _held if each() is not None]
     memory = _maps.pop(arena, None)
-    if memory is None or len(memory) < _arena.end_of(chunk.items):
+    if memory is None or len(memory) < _stored.end_of(chunk.items):
         with _arena.opened(arena) as descriptor:
             if len(_held) >= MOST_HELD:
-                return changed(chunk.items, partial(_arena.read, descriptor)), _nobody
+                return changed(chunk.items, partial(_stored.read, descriptor)), _nobody
             memory = _arena.map_of(descriptor, private=False)
     forks, holders = _forks[0], sys.getrefcount(memory)
 
@@ -62,7 +62,7 @@ def fetched(chunk: Chunk) -> tuple[Parcel, Callable[[], bool]]:
                 _maps.popitem(last=False)
         return False
 
-    return _arena.placed(chunk.items, memory), held
+    return _stored.placed(chunk.items, memory), held
 
 
 def forget_maps() -> None:
@@ -99,7 +99,7 @@ def stowed(parcel: Parcel, chunk: Chunk) -> Parcel:
     _keep_freed_memory()
     with _arena.opened(chunk.arena) as descriptor:
         # Behind the items: a result may be a view of one.
-        return _arena.stowed(parcel, partial(_arena.write, descriptor), _arena.end_of(chunk.items))
+        return _stored.stowed(parcel, partial(_stored.write, descriptor), _stored.end_of(chunk.items))
 
 
 def mapped(function: bytes | Bundle, home: Address | None) -> bytes | Bundle:
@@ -108,7 +108,7 @@ def mapped(function: bytes | Bundle, home: Address | None) -> bytes | Bundle:
         return function
     with _arena.opened(home) as descriptor:
         memory = _arena.map_of(descriptor, private=True)
-    return cast(Bundle, _arena.placed(function, memory))
+    return cast(Bundle, _stored.placed(function, memory))
 
 
 @cache

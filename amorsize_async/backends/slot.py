@@ -23,7 +23,7 @@ from typing import cast
 from .. import _system, _worker_start
 from .._chunk import CELL_WORDS, Cell, ChunkReply
 from .._deaths import Death, want_of_memory
-from .._shielding import finish
+from .._shielding import finish, prepare
 from .._threads import in_thread
 from ..errors import WorkerStartError
 from .place import Place
@@ -112,10 +112,12 @@ class Slot(Place):
             if self._over:
                 raise RuntimeError("it was closed before it began")
             try:
-                return self._submit_hello()
+                hello = self._submit_hello()
             except ChildProcessError:  # the fork server is our parent's: we were forked from an application that has it
                 self._context = Context("spawn")
-                return self._submit_hello()
+                hello = self._submit_hello()
+        prepare()  # while the process starts
+        return hello
 
     def _submit_hello(self) -> Future[_worker_start.Hello]:
         """Start the process by the first thing that it is asked."""

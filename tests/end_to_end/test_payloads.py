@@ -21,7 +21,7 @@ import pytest
 
 import jobs
 import large_jobs
-from amorsize_async import AsyncExecutor, _arena, _system, _transport, _wire
+from amorsize_async import AsyncExecutor, _arena, _stored, _system, _transport, _wire
 from amorsize_async.errors import WorkerCrashedError
 from lag import lag_of_the_loop
 
@@ -173,7 +173,7 @@ async def test_finding_and_freeing_large_memory_is_left_to_threads(executor, mon
     items = [np.full(MIB // 8, number) for number in range(40)]
     await executor.execute(np.sum, items)  # so that it is known how large they are
     written, freed = [], []
-    write, give_up = _arena.write, _arena.Arena.give_up
+    write, give_up = _stored.write, _arena.Arena.give_up
 
     def noted_write(descriptor, data, offset):
         new = offset + data.nbytes - os.fstat(descriptor).st_size
@@ -184,7 +184,7 @@ async def test_finding_and_freeing_large_memory_is_left_to_threads(executor, mon
         freed.append((arena.room, threading.current_thread() is threading.main_thread()))
         give_up(arena)
 
-    monkeypatch.setattr(_arena, "write", noted_write)
+    monkeypatch.setattr(_stored, "write", noted_write)
     monkeypatch.setattr(_arena.Arena, "give_up", noted_give_up)
     await executor.execute(np.sum, items)
 

@@ -36,6 +36,27 @@ def run(*command, stdin=None, **options):
     )
 
 
+FIRST_CALL = """
+import asyncio, sys
+from amorsize_async import AsyncExecutor
+
+async def main():
+    async with AsyncExecutor(1) as executor:
+        before = set(sys.modules)
+        await executor.execute(abs, range(100))
+        print(sorted(set(sys.modules) - before))
+
+asyncio.run(main())
+"""
+
+
+def test_the_first_call_imports_nothing():
+    """It would hold the loop: what is needed late is imported in a thread, while the workers start."""
+    done = run("-c", FIRST_CALL)
+
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
 def test_a_script_without_a_guard_works(tmp_path):
     """Its main module is not imported again in the workers."""
     path = tmp_path / "script.py"

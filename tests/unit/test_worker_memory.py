@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from amorsize_async import _arena, _payload, _system, _worker_memory
+from amorsize_async import _arena, _payload, _stored, _system, _worker_memory
 from amorsize_async._chunk import Chunk
 
 pytestmark = pytest.mark.skipif(not _system.has_nameless_files(), reason="there are no files without a name here")
@@ -38,7 +38,7 @@ def maps(monkeypatch):
 def sent(arena, *items):
     """A chunk of large items in an arena, as their worker gets it."""
     parcel, _ = _payload.pack_items(list(items), _payload.Packing(out_of_band=True))
-    return Chunk(0, 1, b"", None, _arena.stowed(parcel, arena.write), arena=arena.address)
+    return Chunk(0, 1, b"", None, _stored.stowed(parcel, arena.write), arena=arena.address)
 
 
 def received(chunk):
