@@ -77,8 +77,9 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    shares = {"TEST_LOOPS": ("asyncio", "uvloop")[number % 2]} | ({"TEST_START_METHODS": "forkserver"} if number else {})
-    less = OF_THE_REPOSITORY if number else ()
+    shares, less = {"TEST_LOOPS": ("asyncio", "uvloop")[number % 2]}, OF_THE_REPOSITORY if number else ()
+    if number:
+        shares["TEST_START_METHODS"] = "forkserver"
     if session.python == PYTHONS[-1]:
         session.run("coverage", "erase")
         session.run("coverage", "run", "-m", "pytest", *less, *SLOW_WHEN_MEASURED, env=shares)
