@@ -25,6 +25,15 @@ ROOT = Path(__file__).parent
 PACKAGE = ROOT / "amorsize_async"
 PYTHONS = ("3.11", "3.12", "3.13")
 EXAMPLE_SECONDS = 180
+OF_THE_REPOSITORY = (
+    "--ignore=tests/end_to_end/test_benchmarks.py",
+    "--ignore=tests/unit/test_benchmark_records.py",
+    # The newest Python has a session for the examples.
+    "--deselect=tests/end_to_end/test_examples.py::test_runs_as_a_script_and_says_something",
+    "--deselect=tests/end_to_end/test_hooks_demo.py::test_the_example_ends_at_once_though_a_hook_hangs",
+)
+SLOW_WHEN_MEASURED = ("--deselect=tests/end_to_end/test_secrets.py::test_nothing_is_written_of_items",)
+"""Each feature in debug mode, in programs of their own: these lines are reached by other tests, too."""
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 
@@ -50,8 +59,7 @@ def floors(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check the types inside (mypy, strict) and those that users see (basedpyright, complete)."""
-    install_groups(session, "typing")
-    session.install(".")
+    install(session, "typing")
     session.run("mypy")
     session.run("basedpyright", "--verifytypes", "amorsize_async", "--ignoreexternal")
 
@@ -60,47 +68,43 @@ def typing(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests against the installed package, on each Python that is found; arguments go to pytest.
 
-    The oldest Python's run takes all start methods, both loops and the benchmarks' runner; the others take the default
-    start method and one loop, in turn. The newest one's is measured for `coverage` on the way, unless it is only a part
-    of the tests, and leaves the examples to their own session.
+    The Pythons share the work. Each has one event loop, in turn (pytest by itself runs both). The oldest takes all
+    start methods, tables, and what tests this repository more than the package; the others take the default start
+    method. The newest one's run is measured for `coverage` on the way, unless it is only a part of the tests.
     """
-    install_groups(session, "tests")
-    session.install(".")
+    number = PYTHONS.index(str(session.python))
+    install(session, "tests", *(() if number else ("tables",)))
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    number = PYTHONS.index(str(session.python))
-    few = {"TEST_START_METHODS": "forkserver", "TEST_LOOPS": ("uvloop", "asyncio")[number % 2]} if number else {}
-    less = ["--ignore=tests/end_to_end/test_benchmarks.py"] if number else []
+    shares, less = {"TEST_LOOPS": ("asyncio", "uvloop")[number % 2]}, OF_THE_REPOSITORY if number else ()
+    if number:
+        shares["TEST_START_METHODS"] = "forkserver"
     if session.python == PYTHONS[-1]:
-        less.append("--deselect=tests/end_to_end/test_examples.py::test_runs_as_a_script_and_says_something")
         session.run("coverage", "erase")
-        session.run("coverage", "run", "-m", "pytest", *less, env=few)
+        session.run("coverage", "run", "-m", "pytest", *less, *SLOW_WHEN_MEASURED, env=shares)
     else:
-        session.run("pytest", *less, env=few)
+        session.run("pytest", *less, env=shares)
 
 
 @nox.session
 def faults(session: nox.Session) -> None:
     """Do harm of every kind, and print what was lost, what stayed behind and how long it took."""
-    install_groups(session, "faults")
-    session.install(".")
+    install(session, "faults")
     session.run("pytest", "tests/faults", *session.posargs)
 
 
 @nox.session
 def sweeps(session: nox.Session) -> None:
     """Cancel calls at every turn of their loop, use and abuse an executor at random, and run in odd places."""
-    install_groups(session, "runner")
-    session.install(".")
+    install(session, "runner")
     session.run("pytest", "tests/sweeps", "tests/places", *session.posargs)
 
 
 @nox.session
 def services(session: nox.Session) -> None:
     """Run the web services and the notebook as their users do: servers, many clients, a browser if there is one."""
-    install_groups(session, "services")
-    session.install(".")
+    install(session, "services")
     session.run("pytest", "tests/services", *session.posargs)
 
 
@@ -122,8 +126,7 @@ def coverage(session: nox.Session) -> None:
     """Tell which lines and branches the tests reach, in workers too; too few is an error."""
     install_groups(session, "coverage")
     if not list(ROOT.glob(".coverage.*")):  # `tests` has not run, or not on the Python that measures
-        install_groups(session, "tests")
-        session.install(".")
+        install(session, "tests")
         session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
@@ -158,16 +161,14 @@ def security(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[-1])
 def foreign(session: nox.Session) -> None:
     """Run CPython's own executor tests against this library, on the newest Python, if they came with it."""
-    install_groups(session, "runner")
-    session.install(".")
+    install(session, "runner")
     session.run("pytest", "tests/foreign", *session.posargs)
 
 
 @nox.session(default=False)
 def soak(session: nox.Session) -> None:
     """Do it for long: ten thousand faults, a call cancelled at each of its turns, ten times the histories; bounded."""
-    install_groups(session, "faults")
-    session.install(".")
+    install(session, "faults")
     session.run("pytest", "tests/faults/test_storm.py", "-k", "soak", env={"FAULTS": "10000"})
     session.run("pytest", "tests/sweeps", env={"SWEEPS": "10"})
 
@@ -175,9 +176,13 @@ def soak(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Compare with the peers; not part of plain `nox`, half an hour for all. Arguments go to the benchmarks."""
-    install_groups(session, "bench")
-    session.install(".")
+    install(session, "bench")
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the package and dependency groups at once."""
+    session.install(".", *nox.project.dependency_groups(PYPROJECT, *groups))
 
 
 def install_groups(session: nox.Session, *groups: str) -> None:

@@ -74,7 +74,7 @@ class Snapshot:
             self.children - before.children,
             self.threads - before.threads,
             {fd: to for fd, to in self.descriptors.items() if surplus[to] > 0 and before.descriptors.get(fd) != to},
-            self.files - before.files,
+            frozenset(str(SHARED_MEMORY / name) for name in self.files - before.files),  # a path stays what it is
         )
 
     def without(self, kinds: set[str]) -> Snapshot:
@@ -231,22 +231,23 @@ def _descriptors() -> dict[int, str]:
 
 
 def _files() -> frozenset[str]:
-    """Shared memory, and temporary files where `isolate` gave them a place of their own.
+    """What is in shared memory, as bare names, and temporary files where `isolate` gave them a place, as paths.
 
-    Texts, not paths: killed programs of others may have left thousands in shared memory, and each test looks twice.
+    Nothing is told apart here: killed programs of others may have left thousands in shared memory, each test looks
+    twice, and only what is new by then (`since`) is worth a look.
     """
-    # What joblib has there is never ours: another program is at work.
-    found = {path for path in _paths_in(SHARED_MEMORY) if not path.rpartition("/")[2].startswith("joblib_")}
-    if MARKER in os.environ:
-        found.update(_paths_in(tempfile.gettempdir()))
-    own = multiprocessing.current_process()._config.get("tempdir")  # removed by multiprocessing when the process ends
-    return frozenset(found - {own})
+    return frozenset(_names_in(SHARED_MEMORY) + (_temporary_paths() if MARKER in os.environ else []))
 
 
-def _paths_in(folder: Path | str) -> list[str]:
+def _temporary_paths() -> list[str]:
+    folder = tempfile.gettempdir()
+    return [f"{folder}/{name}" for name in _names_in(folder)]
+
+
+def _names_in(folder: Path | str) -> list[str]:
     """What a folder holds; nothing where there is no such folder."""
     with suppress(FileNotFoundError):
-        return [f"{folder}/{name}" for name in os.listdir(folder)]  # noqa: PTH208 - as above
+        return os.listdir(folder)  # noqa: PTH208 - as above
     return []
 
 
@@ -279,10 +280,15 @@ def _describe(child: psutil.Process) -> str:
 
 
 def _ours(left: Snapshot) -> Snapshot:
-    """Drop the shared memory that other programs of this machine have in use."""
-    shared = f"{SHARED_MEMORY}/"
-    files = frozenset(path for path in left.files if not (path.startswith(shared) and _is_used_elsewhere(Path(path))))
+    """Drop the files that are nobody's leak: multiprocessing's own, and other programs' shared memory in use."""
+    own = multiprocessing.current_process()._config.get("tempdir")  # removed by multiprocessing when the process ends
+    files = frozenset(path for path in left.files if path != own and not _is_of_another_program(Path(path)))
     return Snapshot(left.children, left.threads, left.descriptors, files)
+
+
+def _is_of_another_program(path: Path) -> bool:
+    """Whether this is shared memory that another program has. What joblib has there is never ours."""
+    return path.parent == SHARED_MEMORY and (path.name.startswith("joblib_") or _is_used_elsewhere(path))
 
 
 def _is_used_elsewhere(path: Path) -> bool:

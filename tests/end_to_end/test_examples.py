@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,21 @@ def quickstart(monkeypatch):
     return module
 
 
+@pytest.fixture(scope="module")
+def scripts():
+    """All of them, two at a time."""
+
+    def run(path):
+        return subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=SECONDS, check=False)
+
+    with ThreadPoolExecutor(2) as threads:
+        return dict(zip(SCRIPTS, threads.map(run, SCRIPTS), strict=True))
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_runs_as_a_script_and_says_something(path):
+def test_runs_as_a_script_and_says_something(scripts, path):
     """An example exits with 0, writes a few lines and no complaint, and no progress line where there is no terminal."""
-    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = scripts[path]
 
     assert (done.returncode, done.stderr) == (0, "")
     assert 3 <= len(done.stdout.splitlines()) <= 30

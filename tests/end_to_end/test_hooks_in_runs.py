@@ -496,14 +496,14 @@ async def test_at_half_time_the_rest_is_known(executor, hooks, story):
 
     @hooks.on(PRE)
     async def slow(context):
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.3)
 
-    await executor.execute(jobs.nap, [0.25] * 16, hooks=hooks)
+    await executor.execute(jobs.nap, [0.15] * 16, hooks=hooks)
     [half] = [context for context in story.of(PROGRESS) if context.items_completed == 8]
     left = story.contexts[-1].elapsed_time - half.elapsed_time
 
     assert 0.7 * left < half.estimated_time_remaining < 1.3 * left
-    assert 0.7 * 8 < half.throughput_items_per_sec < 1.3 * 8
+    assert 0.7 * 13.3 < half.throughput_items_per_sec < 1.3 * 13.3
 
 
 async def test_no_number_is_zero_that_has_a_meaning(executor, hooks, story):

@@ -23,7 +23,7 @@ async def test_a_generator_that_blocks_does_not_block_the_loop(executor):
     async with lag_of_the_loop() as lags:
         assert await executor.execute(jobs.square, slow()) == [1, 4]
 
-    assert max(lags) < 0.05
+    assert max(lags) < 0.25  # half of what it would be: other programs may hold the loop up, too
 
 
 async def test_starting_workers_does_not_block_the_loop(start_method):

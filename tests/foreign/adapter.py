@@ -139,10 +139,14 @@ class _Host:
         """Take no more; end when all is done, or all that had begun."""
         with self._lock:
             self._closed = True
-            for future in list(self._waiting) if cancel_futures else ():
-                future.cancel()
         with suppress(RuntimeError):  # it has ended already
-            self._loop.call_soon_threadsafe(self._ending.set)
+            self._loop.call_soon_threadsafe(self._create, self._leave, (cancel_futures,))
+
+    async def _leave(self, cancel_futures):
+        """Cancel on the loop, where all that a free worker could take has begun by now, however busy the machine is."""
+        for future in list(self._waiting) if cancel_futures else ():
+            future.cancel()
+        self._ending.set()
 
 
 def _end(reference):

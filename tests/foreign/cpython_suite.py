@@ -1,8 +1,9 @@
 """CPython's own tests of `ProcessPoolExecutor`, from the `test` package of this Python, run against `LoopExecutor`.
 
-    python -c "import cpython_suite; cpython_suite.main()"
+    python -c "import cpython_suite; cpython_suite.main('WaitTests')"
 
-prints the score as JSON. Nothing of the suite is copied; where this Python came without it, importing this fails.
+runs some parts of it, by name, and prints the score as JSON. Nothing of the suite is copied; where this Python came
+without it, importing this fails.
 """
 # ruff: noqa: N802, PT009, PT027 - unittest's names and unittest's asserts
 
@@ -145,14 +146,14 @@ class Score(unittest.TestResult):
             self.addFailure(test, err)
 
 
-def main():
-    """Run all, part by part; progress goes to stderr, the score to stdout."""
+def main(*names):
+    """Run some of `TESTS`, part by part; progress goes to stderr, the score to stdout."""
     shutdown = sys.modules.get(f"{PACKAGE}.test_shutdown", sys.modules[PACKAGE])
     shutdown.assert_python_ok = script_with_ours(shutdown.assert_python_ok)
     sys.modules["test.support"].verbose = 0
     score = {}
-    for name, title in TESTS.items():
-        result = Score()
+    for name in names:
+        title, result = TESTS[name], Score()
         for test in unittest.defaultTestLoader.loadTestsFromTestCase(CASES[name]):
             sys.stderr.write(f"{title}: {test._testMethodName}\n")
             test.run(result)

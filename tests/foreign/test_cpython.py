@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -17,18 +18,30 @@ from pathlib import Path
 import pytest
 
 SUITE = "test.test_concurrent_futures"
-PROGRAM = "import cpython_suite; cpython_suite.main()"
+HALVES = (
+    ("ProcessPoolExecutorTest", "AsCompletedTests", "ProcessPoolShutdownTest"),
+    ("WaitTests", "ExecutorDeadlockTest", "InitializerMixin", "FailingInitializerMixin"),
+)
+"""What two programs run side by side: most of the suite's time is sleep."""
+
 SECONDS = 240
-"""The suite takes 45 s on two cores. What hangs is ended from outside, with all that it has started."""
+"""A half takes 20 s on two cores. What hangs is ended from outside, with all that it has started."""
 
 
 @pytest.fixture(scope="module")
 def score():
-    """Run the suite once, in a process of its own: outcomes of the tests, by part of the suite."""
+    """Run the suite once, in processes of its own: outcomes of the tests, by part of the suite."""
     with suppress(ImportError):
         if importlib.util.find_spec(SUITE) is not None:
-            return json.loads(output_of([sys.executable, "-X", "faulthandler", "-c", PROGRAM]).splitlines()[-1])
+            with ThreadPoolExecutor(len(HALVES)) as threads:
+                return {part: rows for half in threads.map(score_of, HALVES) for part, rows in half.items()}
     pytest.skip(f"Python {platform.python_version()} came without its own tests: there is no {SUITE}")
+
+
+def score_of(names):
+    """Run some parts of the suite in a program, and give what it says last."""
+    program = f"import cpython_suite; cpython_suite.main(*{names})"
+    return json.loads(output_of([sys.executable, "-X", "faulthandler", "-c", program]).splitlines()[-1])
 
 
 def output_of(command):

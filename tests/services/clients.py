@@ -15,7 +15,7 @@ import aiohttp
 from faults.outside import Program
 from services.servers import PROGRAMS
 
-SIZES = [1, 5, 20, 50]
+SIZES = [1, 5, 10, 24]
 """Items of 1 ms in a request."""
 
 

@@ -30,14 +30,26 @@ await executor.execute(beat, items())
 """
 
 
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    """A kernel with an executor, for all tests here: it is its start that takes long."""
+    with kernel(tmp_path_factory.mktemp("kernel")) as fresh:
+        assert fresh.run(BEFORE).status == "ok"
+        yield fresh
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """Workers outlive a cell; what is left is asked when the kernel is ended."""
+
+
 class Stopped:
     """A kernel in which a cell was stopped as soon as a worker was on it."""
 
-    def __init__(self, fresh, file, code):
-        assert fresh.run(BEFORE).status == "ok"
-        self.kernel, self.file = fresh, file
+    def __init__(self, warm, file, code):
+        self.kernel, self.file = warm, file
         threading.Thread(target=self._press).start()
-        cell = fresh.run(code.format(path=str(file)))
+        cell = warm.run(code.format(path=str(file)))
         self.error, self.seconds = cell.error, cell.ended - self._pressed
 
     def _press(self):
@@ -53,24 +65,22 @@ class Stopped:
 
 
 @pytest.mark.parametrize("code", [LIST, STREAM, NESTED], ids=["a list", "a stream", "a run around another"])
-def test_an_interrupt_ends_a_cell_and_its_work_within_a_second(tmp_path, code):
+def test_an_interrupt_ends_a_cell_and_its_work_within_a_second(warm, tmp_path, code):
     """No work goes on, the next cell may use the executor, and signals are left to whom they were."""
-    with kernel(tmp_path) as fresh:
-        stopped = Stopped(fresh, tmp_path / "beats", code)
-        note(f"the Stop button ended a cell after {stopped.seconds:.3f} s")
+    stopped = Stopped(warm, tmp_path / "beats", code)
+    note(f"the Stop button ended a cell after {stopped.seconds:.3f} s")
 
-        assert (stopped.error, stopped.seconds < 1) == ("CancelledError", True)
-        assert not stopped.still_beats()
-        assert fresh.run("print(await executor.execute(len, ['a', 'bb']))").text == "[1, 2]\n"
-        assert fresh.run("print(signal.set_wakeup_fd(-1))").text == "-1\n"
+    assert (stopped.error, stopped.seconds < 1) == ("CancelledError", True)
+    assert not stopped.still_beats()
+    assert warm.run("print(await executor.execute(len, ['a', 'bb']))").text == "[1, 2]\n"
+    assert warm.run("print(signal.set_wakeup_fd(-1))").text == "-1\n"
 
 
-def test_an_interrupt_ends_the_waiting_for_a_job_and_not_the_job(tmp_path):
+def test_an_interrupt_ends_the_waiting_for_a_job_and_not_the_job(warm, tmp_path):
     """That is what `cancel` is for."""
-    with kernel(tmp_path) as fresh:
-        stopped = Stopped(fresh, tmp_path / "beats", JOB)
+    stopped = Stopped(warm, tmp_path / "beats", JOB)
 
-        assert (stopped.error, stopped.seconds < 1) == ("CancelledError", True)
-        assert stopped.still_beats()
-        assert fresh.run("job.cancel(); await job.wait(); print(job.status)").text == "cancelled\n"
-        assert not stopped.still_beats()
+    assert (stopped.error, stopped.seconds < 1) == ("CancelledError", True)
+    assert stopped.still_beats()
+    assert warm.run("job.cancel(); await job.wait(); print(job.status)").text == "cancelled\n"
+    assert not stopped.still_beats()
