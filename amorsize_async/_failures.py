@@ -15,7 +15,7 @@ from .errors import RemoteError, RemoteTraceback, UnpicklableError
 
 __all__ = ("Failure", "failure_of", "kind_of", "received", "travelling", "unloadable_item")
 
-WORKER = f"{__package__}._worker"
+WORKER = f"{__package__}._items"
 # The module whose frames stand between the user's function and whoever reads the traceback.
 
 

@@ -15,11 +15,12 @@ from . import _payload
 from ._arena import Arena
 from ._chunk import CURRENT, TICKET, Cell, Chunk, ChunkReply
 from ._failures import Failure, received
+from ._items import run_items
 from ._parcel import Bundle, Parcel, changed, copied_size, has_bundles, parcel_size
 from ._parts import Watch
 from ._payload import PackedFunction, Packing, Pickling, Unpickling
 from ._stored import Stowing, stowed
-from ._worker import run_chunk, run_items
+from ._worker import run_chunk
 from .errors import AmorsizeError, ExecutorClosedError, UnpicklableError, WorkerCrashedError
 
 __all__ = (

@@ -17,7 +17,8 @@ from typing import Any
 
 from . import _payload
 from ._failures import Failure, failure_of, travelling
-from ._worker import close_runner, state
+from ._items import close_runner
+from ._worker import state
 
 __all__ = ("Hello", "Initializer", "Setup", "begin", "hello", "start_worker")
 

@@ -167,5 +167,5 @@ def assert_only_ours(complained):
 def assert_no_worker_spoke(complained):
     """The last word is the main program's, and none is another process's."""
     assert complained.endswith("KeyboardInterrupt\n"), complained
-    for word in ("Process ", "_worker.py", "resource_tracker", "never retrieved"):
+    for word in ("Process ", "_worker.py", "_items.py", "resource_tracker", "never retrieved"):
         assert word not in complained, complained

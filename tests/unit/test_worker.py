@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 import jobs
-from amorsize_async import _failures, _payload, _worker
+from amorsize_async import _failures, _items, _payload, _worker
 from amorsize_async._chunk import CELL_WORDS, CURRENT, STOP, Chunk
 from amorsize_async.errors import RemoteError, RemoteTraceback, UnpicklableError
 
@@ -107,7 +107,7 @@ def test_the_cell_tells_the_item_it_is_on_and_stops_between_items():
         cell[STOP] = item == 2
         return item
 
-    reply = _worker.run_items(watch, [1, 2, 3], Chunk(10, 3, b"", None, b""), cell=cell)
+    reply = _items.run_items(watch, [1, 2, 3], Chunk(10, 3, b"", None, b""), cell=cell)
 
     assert seen == [11, 12]
     assert (reply.values, reply.done, cell[CURRENT]) == ([1, 2], 2, 0)
@@ -115,7 +115,7 @@ def test_the_cell_tells_the_item_it_is_on_and_stops_between_items():
 
 def test_a_chunk_over_its_budget_sends_the_rest_back():
     """At least one item is run, so that work goes on."""
-    reply = _worker.run_items(jobs.square, [1, 2, 3], Chunk(0, 3, b"", None, b"", budget=0.0))
+    reply = _items.run_items(jobs.square, [1, 2, 3], Chunk(0, 3, b"", None, b"", budget=0.0), cell=[0] * CELL_WORDS)
 
     assert (reply.values, reply.done) == ([1], 1)
 

@@ -1,0 +1,187 @@
+"""Calls the user's function on the items of a chunk: one after the other, or all at once on a loop; the only place.
+
+Standard library and our lowest floors only; asyncio is imported when a function is a coroutine function, not before.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ._chunk import CURRENT, STARTED, STOP, Cell, Chunk, ChunkReply
+from ._failures import Failure, failure_of, unloadable_item
+from .errors import ItemTimeoutError
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ("close_runner", "run_items")
+
+
+def run_items(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    chunk: Chunk,
+    *,
+    cell: Cell,
+    skip: dict[int, BaseException] | None = None,
+    keeps_loop: bool = False,
+) -> ChunkReply:
+    """Call `function` on every item and measure it.
+
+    skip: items that could not be unpickled, which fail unrun. keeps_loop: whether coroutines of all chunks share a loop
+    of this process, which ends with `close_runner`.
+    """
+    run = partial(_run_async, keeps_loop=keeps_loop) if chunk.is_async else _run_plain
+    began, cpu_began = time.perf_counter(), time.thread_time()
+    values, failures, together = run(function, items, chunk, skip or {}, cell)
+    seconds, cpu_seconds = time.perf_counter() - began, time.thread_time() - cpu_began
+    cell[CURRENT], cell[STARTED] = 0, time.monotonic_ns()  # what is left is to pickle the results
+    return ChunkReply(
+        values,
+        len(values),
+        tuple(failures),
+        seconds,
+        cpu_seconds,
+        peak_rss=_peak_rss(),
+        pid=os.getpid(),
+        item_seconds=together or seconds,
+    )
+
+
+def _run_plain(
+    function: Callable[[Any], Any], items: Sequence[Any], chunk: Chunk, skip: dict[int, BaseException], cell: Cell
+) -> tuple[list[Any], list[Failure], float]:
+    """One item after the other, `stride` at a time at the speed of `map`; a stride ends at a failing item."""
+    values: list[Any] = []
+    failures: list[Failure] = []
+    timed = chunk.item_timeout is not None
+    stride = 1 if skip or timed else chunk.stride
+    clock = time.perf_counter
+    deadline = clock() + chunk.budget
+    while len(values) < len(items) and not cell[STOP] and (clock() < deadline or not values):
+        offset = len(values)
+        if timed:
+            cell[STARTED] = time.monotonic_ns()
+        cell[CURRENT] = chunk.start + offset + 1
+        try:
+            if stride == 1:
+                if offset in skip:
+                    raise unloadable_item(chunk.start + offset, skip[offset])
+                values.append(function(items[offset]))
+            else:
+                values.extend(map(function, items[offset : offset + stride]))
+                if len(values) < min(offset + stride, len(items)):
+                    raise StopIteration  # the function raised it, and `map` took it for the end of its items
+        except BaseException as exc:  # noqa: BLE001 - the worker's edge: the caller gets it as the item's own
+            failures.append(failure_of(len(values), exc))
+            values.append(None)
+            if chunk.stop_at_failure:
+                break
+    return values, failures, 0.0
+
+
+def _run_async(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    chunk: Chunk,
+    skip: dict[int, BaseException],
+    cell: Cell,
+    *,
+    keeps_loop: bool,
+) -> tuple[list[Any], list[Failure], float]:
+    """All items of the chunk at once, on this worker's own event loop; gives the sum of their times, too.
+
+    An item that takes too long is cancelled; the cell tells when one began or ended, so that the parent sees a loop
+    that one of them blocks.
+    """
+    from asyncio import gather
+
+    failures: list[Failure] = []
+    together = 0.0
+
+    async def guarded(offset: int, item: Any) -> Any:
+        nonlocal together
+        cell[STARTED] = time.monotonic_ns()
+        began = time.perf_counter()
+        try:
+            if offset in skip:
+                raise unloadable_item(chunk.start + offset, skip[offset])
+            return await _within(chunk.item_timeout, function(item), chunk.start + offset)
+        except BaseException as exc:  # noqa: BLE001 - as in _run_plain
+            failures.append(failure_of(offset, exc))
+        finally:
+            together += time.perf_counter() - began
+            cell[STARTED] = time.monotonic_ns()
+
+    async def everything() -> list[Any]:
+        return await gather(*(guarded(offset, item) for offset, item in enumerate(items)))
+
+    if cell[STOP]:
+        return [], [], 0.0
+    cell[CURRENT] = chunk.start + 1
+    values = _run_on_a_loop(everything, keeps_loop=keeps_loop)
+    return values, sorted(failures, key=lambda failure: failure.offset), together
+
+
+async def _within(seconds: float | None, awaitable: Awaitable[Any], index: int) -> Any:
+    """What `awaitable` gives; raises ItemTimeoutError if that takes more than `seconds`."""
+    if seconds is None:
+        return await awaitable
+    from asyncio import timeout
+
+    try:
+        async with timeout(seconds) as scope:
+            return await awaitable
+    except TimeoutError as exc:
+        if not scope.expired():
+            raise
+        message = f"item {index} ran longer than item_timeout={seconds} s and was cancelled; allow it more, or do less"
+        raise ItemTimeoutError(message, index=index, seconds=seconds) from exc
+
+
+def _run_on_a_loop(everything: Callable[[], Coroutine[Any, Any, list[Any]]], *, keeps_loop: bool) -> list[Any]:
+    """Run on this worker's own loop, kept from chunk to chunk so that a function may keep a client bound to it.
+
+    In threads, and in somebody else's processes, there is no end at which we could close it: a new one for each chunk.
+    """
+    if not keeps_loop:
+        with _new_runner() as runner:
+            return runner.run(everything())
+    if not _kept:
+        _kept.append(_new_runner())
+    return _kept[0].run(everything())
+
+
+_kept: list[asyncio.Runner] = []
+# This worker's own loop, once it has one.
+
+
+def close_runner() -> None:
+    """Close this worker's own loop, and with it what nested calls have opened on it; at the end of the process."""
+    while _kept:
+        _kept.pop().close()
+
+
+def _new_runner() -> asyncio.Runner:
+    import asyncio
+
+    try:
+        import uvloop
+    except ImportError:  # Windows, PyPy
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def _peak_rss() -> int:
+    """Peak resident memory of this process in bytes; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
