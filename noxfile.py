@@ -193,7 +193,7 @@ def install_groups(session: nox.Session, *groups: str) -> None:
 # ── one place for each power ─────────────────────────────────────────────────────────────────────────────────────────
 
 POWERS = {
-    "run_in_executor": {"_traffic.py"},
+    "run_in_executor": {"_launcher.py"},
     "/proc, /sys, affinity": {"_system.py"},
     "defining an exception": {"errors.py", "_parts.py"},  # the second's is a signal among us, and leaves no call
 }

@@ -26,11 +26,11 @@ from ._payload import PackedFunction
 from ._pickling import MAIN_MODULES
 from ._results import Collector, Outlet, ResultStream, Sink
 from ._run import FLUSH_SECONDS_CANCELLED, Run
+from ._run_options import RunOptions
 from ._shielding import finish
 from ._source import open_source
 from ._stored import stowed
 from ._threads import in_thread
-from ._traffic import RunOptions
 from ._wakeup import woken_by_signals
 from .backends import Pool
 from .hooks import HookManager

@@ -20,9 +20,10 @@ from ._chunking import ChunkSizer
 from ._narrator import Narrator
 from ._payload import PackedFunction
 from ._results import Sink
+from ._run_options import RunOptions
 from ._shielding import finish
 from ._source import Source
-from ._traffic import RunOptions, Traffic, unexpected
+from ._traffic import Traffic, unexpected
 from ._wire import Batch
 from .backends import Pool
 from .events import Status

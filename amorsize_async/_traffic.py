@@ -1,8 +1,8 @@
 """The chunks of one execution, on their way there and back; what becomes of those that never come is in `_recovery`.
 
-The only place that calls `run_in_executor`. `Run` says which items go where; everything after that is here.
+`Run` says which items go where; everything after that is here.
 
-    send ─► packed on the loop or beside it ─► run_in_executor(run_chunk, Chunk) ─► ChunkReply
+    send ─► packed on the loop or beside it ─► launched: run_in_executor(run_chunk, Chunk) ─► ChunkReply
       ▲                                                                                 │
       └── send_again ◄── what was not run, died, is to be tried again ◄── books ◄───────┘
 """
@@ -11,55 +11,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
 from ._books import Books
 from ._chunk import ChunkReply
 from ._chunking import ChunkSizer
-from ._deadline import Deadline
 from ._deaths import Casualties
-from ._flight import Flight, landed
+from ._flight import Flight
 from ._judgement import Judge
+from ._launcher import Launcher
 from ._payload import PackedFunction
 from ._recovery import Recovery
 from ._results import Sink
 from ._retries import second_chances
+from ._run_options import RunOptions
 from ._sharing import Share
 from ._shielding import ended
 from ._stopwatch import Stopwatch
 from ._transport import ONE_A_TURN, Transport
-from ._wire import Batch, Job, Loaded, Terms, failed_items, load_values
+from ._wire import Batch, Loaded, Terms, failed_items, load_values
 from ._worker import forget, send_singly
 from .backends import Place, Pool
 from .errors import AmorsizeError, ExecutorClosedError
-from .policies import RetryPolicy
 
-__all__ = ("RunOptions", "Traffic", "unexpected")
+__all__ = ("Traffic", "unexpected")
 
 FORGET_SECONDS = 0.5
 # How long the end of a run waits for workers that are to drop its function: that takes half a millisecond, but they may
 # be busy with another run.
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What the caller asked for.
-
-    n_jobs: the most workers at once, None for all.
-    return_exceptions: failed items stand in the results as exceptions. retry: what is tried again. item_timeout:
-    seconds that one item may run, None for any. cancel_grace: seconds that running items get when the execution is
-    cancelled. max_item_deaths: workers that may die of one item before it is given up.
-    """
-
-    n_jobs: int | None = None
-    return_exceptions: bool = False
-    retry: RetryPolicy | None = None
-    item_timeout: float | None = None
-    cancel_grace: float = 0.1
-    max_item_deaths: int = 2
 
 
 class _Stop(Exception):  # noqa: N818 - never leaves the run: ends the task group when the outcome is known
@@ -95,12 +75,11 @@ class Traffic:
         self._transport = Transport(function, pool, sizer)
         casualties = Casualties(options.max_item_deaths, share.limit)
         self._judge = Judge(casualties, options.retry, options.item_timeout)
+        self._launcher = Launcher(function, pool=pool, share=share, sizer=sizer, options=options)
         self._group: asyncio.TaskGroup | None = None
-        self._flights: set[Flight] = set()
-        self._sent_to: set[Place] = set()
 
     def __repr__(self) -> str:
-        return f"<Traffic {len(self._flights)} chunks out>"
+        return f"<Traffic {len(self._launcher.flights)} chunks out>"
 
     # ── its ends ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -112,13 +91,13 @@ class Traffic:
 
     async def close(self) -> None:
         """Stop what still runs, within `cancel_grace`."""
-        flights = [(flight.place, flight.future) for flight in self._flights]
-        for flight in self._flights:
+        flights = [(flight.place, flight.future) for flight in self._launcher.flights]
+        for flight in self._launcher.flights:
             flight.cancel_deadline()
         for place in await self._pool.abandon(flights, self._options.cancel_grace):
             if place.pid is not None:
                 self._books.narrator.worker_gone(place.pid, "killed")
-        for flight in self._flights:
+        for flight in self._launcher.flights:
             await self._transport.dropped(flight.reply, flight.job)
 
     async def forget(self) -> None:
@@ -128,13 +107,14 @@ class Traffic:
         """
         last, calls = self._pool.is_idle, []
         for place in self._pool.places:
-            digest = self.function.digest if self.function.home is not None and place in self._sent_to else None
+            maps_function = self.function.home is not None and place in self._launcher.sent_to
+            digest = self.function.digest if maps_function else None
             if digest is not None:
                 place.known.discard(digest)
             if place.ready and (digest is not None or (last and place.maps)):
                 place.maps = False
                 self._pool.hold(place, self._share)
-                calls.append(self._called(place, partial(forget, digest, last=last)))
+                calls.append(self._launcher.called(place, partial(forget, digest, last=last)))
         if calls:
             await asyncio.wait(calls, timeout=FORGET_SECONDS)
 
@@ -157,10 +137,10 @@ class Traffic:
         if place.pid is not None:
             self._books.narrator.worker_seen(place.pid)
         watch = Stopwatch()
-        terms = self._terms(place)
+        terms = self._launcher.terms(place)
         job = self._transport.packed_now(batch, terms)
         if job is not None:
-            self._in_group(self._await_reply(self._launched(batch, place, terms, job, watch)))
+            self._in_group(self._await_reply(self._launcher.launched(batch, place, terms, job, watch)))
             return job.size >= ONE_A_TURN
         watch.transfer()
         unsent = [place]
@@ -179,7 +159,7 @@ class Traffic:
     async def _send_beside(self, batch: Batch, unsent: list[Place], terms: Terms, watch: Stopwatch) -> None:
         """Send a batch that would hold the loop, once a thread has packed it. Until then its place is in `unsent`."""
         job = await self._transport.packed_later(batch, terms, watch)
-        await self._await_reply(self._launched(batch, unsent.pop(), terms, job, watch))
+        await self._await_reply(self._launcher.launched(batch, unsent.pop(), terms, job, watch))
 
     def _in_group(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         """Run `work` as a task of the group; when that is ending already, what it would do is not wanted any more."""
@@ -203,7 +183,8 @@ class Traffic:
             if split:
                 self._sink.dispatched(0)
             place = await self.place()
-            most = len(batch.items) if place.left is None else place.left
+            size = self.sizer.next_size(len(batch.items))  # what is heavier than it looked is shared with others
+            most = size if place.left is None else min(size, place.left)
             self.send(batch.part(0, most), place)
             batch, split = batch.part(most, len(batch.items)), True
 
@@ -213,59 +194,6 @@ class Traffic:
         await self._send_again(batch)
 
     # ── a chunk, there and back ──────────────────────────────────────────────────────────────────────────────────────
-
-    def _terms(self, place: Place) -> Terms:
-        return Terms(
-            pickled=place.pickled,
-            known=self.function.digest in place.known,
-            cell=place.cell,
-            stride=1 if self._options.item_timeout is not None else self.sizer.stride(),
-            stop=not self._options.return_exceptions and self._options.retry is None,
-            budget=self.sizer.budget,
-            item_timeout=self._options.item_timeout,
-        )
-
-    def _launched(self, batch: Batch, place: Place, terms: Terms, job: Job, watch: Stopwatch) -> Flight:
-        watch.transfer()
-        place.take(len(batch.items))
-        future = self._called(place, job.call, *job.args, seconds=self.sizer.seconds_of(len(batch.items)))
-        flight = Flight(place, batch, job, terms.stride, watch, future, self._deadline(place, job, future))
-        self._flights.add(flight)
-        self._sent_to.add(place)
-        place.maps |= job.is_mapped
-        watch.overhead()
-        return flight
-
-    def _deadline(self, place: Place, job: Job, future: asyncio.Future[Any]) -> Deadline | None:
-        """What ends the worker when an item runs longer than it may; None if any item may take its time."""
-        if self._options.item_timeout is None or not self._pool.kills:
-            return None
-        return Deadline(
-            place.cell,
-            job.ticket,
-            self._options.item_timeout,
-            is_async=self.function.is_async,
-            done=future.done,
-            end=partial(self._pool.kill, place),
-            stuck=lambda: place.stopped,
-        )
-
-    def _called(self, place: Place, *call: Any, seconds: float = 0.0) -> asyncio.Future[Any]:
-        """Run a call in the place; a place that refuses gives a future that has failed already.
-
-        seconds: what it should take, 0 if nobody knows.
-        """
-        loop = asyncio.get_running_loop()
-        try:
-            if place.executor is None:  # the loop would take its own threads for it
-                raise BrokenProcessPool("the worker is gone")
-            future = loop.run_in_executor(place.executor, *call)
-        except (RuntimeError, OSError) as exc:  # broken or closed; OSError: no process can be started
-            future = loop.create_future()
-            future.set_exception(exc)
-        self._pool.expect(place, seconds)
-        future.add_done_callback(partial(landed, self._pool, place, self._share))
-        return future
 
     async def _await_reply(self, flight: Flight) -> None:
         """Wait for the reply to a batch; that this task alone is cancelled, by a hook on the loop, cancels the run.
@@ -285,7 +213,7 @@ class Traffic:
     async def _replied(self, flight: Flight) -> None:
         """Wait for a reply and hand on what came of it."""
         await ended(flight.future)
-        self._flights.discard(flight)
+        self._launcher.flights.discard(flight)
         flight.cancel_deadline()
         flight.watch.go_on()
         broken = None if flight.future.cancelled() else flight.future.exception()
@@ -354,7 +282,7 @@ class Traffic:
         which come to an end since a lone result is never asked for twice.
         """
         self._pool.hold(flight.place, self._share)
-        future = self._called(flight.place, send_singly, flight.job.ticket)
+        future = self._launcher.called(flight.place, send_singly, flight.job.ticket)
         await ended(future)
         parcel = None if future.cancelled() or future.exception() else future.result()
         if isinstance(parcel, list):
