@@ -7,7 +7,7 @@ __all__ = ("REASONS",)
 REASONS: dict[str, str] = {
     "trivial": "the loop pickles and unpickles itself, a third of a millisecond at a turn, to be on time for others",
     "documents": "the loop pickles itself, a third of a millisecond at a turn, to be on time; peers do it in threads",
-    "texts": "a chunk costs the parent up to 1 ms, and so short a run has more of them, since they shrink towards its end",
+    "texts": "a chunk costs the parent up to 1 ms, and so short a run has more of them: they shrink towards its end",
     "10us": "a chunk costs the parent up to 1 ms, and chunks of 50 ms are smaller than the best for this load",
     "generator": "a chunk costs the parent up to 1 ms, and chunks of 50 ms are smaller than the best for this load",
     "1ms": "chunks of 50 ms, smaller towards the end, cost the parent more than the four or eight of the best peer",
