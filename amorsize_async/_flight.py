@@ -21,7 +21,8 @@ __all__ = ("Flight", "landed")
 class Flight:
     """A batch on its way: where it runs, what was sent, the stride it was sent with, its costs, its reply to come.
 
-    deadline: what ends its worker when an item takes too long.
+    landing: done once it has ended, however that was, and the place is given back. deadline: what ends its worker when
+    an item takes too long.
     """
 
     place: Place
@@ -30,6 +31,7 @@ class Flight:
     stride: int
     watch: Stopwatch
     future: asyncio.Future[Any]
+    landing: asyncio.Future[None]
     deadline: Deadline | None
 
     def cancel_deadline(self) -> None:
@@ -54,10 +56,14 @@ class Flight:
         return self.deadline is not None and self.deadline.was_right
 
 
-def landed(pool: Pool, place: Place, share: Share, future: asyncio.Future[Any]) -> None:
-    """Give the place back when a call there has really ended, whether or not anybody still waits for it."""
+def landed(
+    pool: Pool, place: Place, share: Share, landing: asyncio.Future[None] | None, future: asyncio.Future[Any]
+) -> None:
+    """Give the place back when a call there has really ended, whether or not anybody still waits for the landing."""
     failed = future.cancelled() or future.exception() is not None
     if failed and (future.cancelled() or isinstance(future.exception(), BrokenExecutor)):
         pool.broke(place)
     reply = None if failed else future.result()
     pool.release(place, share, reply if isinstance(reply, ChunkReply) else None)
+    if landing is not None and not landing.done():
+        landing.set_result(None)

@@ -57,18 +57,22 @@ class Launcher:
         """Send a packed batch off; raises nothing: what goes wrong is in the flight's future."""
         watch.transfer()
         place.take(len(batch.items))
-        future = self.called(place, job.call, *job.args, seconds=self._sizer.seconds_of(len(batch.items)))
-        flight = Flight(place, batch, job, terms.stride, watch, future, self._deadline(place, job, future))
+        landing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        seconds = self._sizer.seconds_of(len(batch.items))
+        future = self.called(place, job.call, *job.args, seconds=seconds, landing=landing)
+        flight = Flight(place, batch, job, terms.stride, watch, future, landing, self._deadline(place, job, future))
         self.flights.add(flight)
         self.sent_to.add(place)
         place.maps |= job.is_mapped
         watch.overhead()
         return flight
 
-    def called(self, place: Place, *call: Any, seconds: float = 0.0) -> asyncio.Future[Any]:
+    def called(
+        self, place: Place, *call: Any, seconds: float = 0.0, landing: asyncio.Future[None] | None = None
+    ) -> asyncio.Future[Any]:
         """Run a call in the place; a place that refuses gives a future that has failed already.
 
-        seconds: what it should take, 0 if nobody knows.
+        seconds: what it should take, 0 if nobody knows. landing: see `Flight`.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -79,7 +83,7 @@ class Launcher:
             future = loop.create_future()
             future.set_exception(exc)
         self._pool.expect(place, seconds)
-        future.add_done_callback(partial(landed, self._pool, place, self._share))
+        future.add_done_callback(partial(landed, self._pool, place, self._share, landing))
         return future
 
     def _deadline(self, place: Place, job: Job, future: asyncio.Future[Any]) -> Deadline | None:

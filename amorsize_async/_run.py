@@ -169,11 +169,12 @@ class Run:
 
     async def _items_ready(self) -> bool:
         began = time.monotonic()
-        if self._sink.room() == 0:
+        room = self._sink.room()
+        if room == 0:
             await self._sink.wait_for_room()
             began = self._waited("consumer", began)
         size = self._size()
-        ready = await self._source.fill(size, self._tally.n_jobs * size if self._sink.room() is None else 0)
+        ready = await self._source.fill(size, self._tally.n_jobs * size if room is None else 0)
         self._waited("input", began)
         return ready
 

@@ -212,7 +212,7 @@ class Traffic:
 
     async def _replied(self, flight: Flight) -> None:
         """Wait for a reply and hand on what came of it."""
-        await ended(flight.future)
+        await flight.landing
         self._launcher.flights.discard(flight)
         flight.cancel_deadline()
         flight.watch.go_on()
