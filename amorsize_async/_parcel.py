@@ -43,16 +43,20 @@ class Bundle(NamedTuple):
     @property
     def stream_size(self) -> int:
         """Bytes of its stream."""
-        return sum([len(part) if isinstance(part, bytes) else part.nbytes for part in self.stream])
+        return _size(self.stream)
 
     @property
     def copied(self) -> int:
         """Bytes of it that are only to be copied."""
-        return sum([buffer.nbytes for buffer in self.buffers])
+        return _size(self.buffers)
 
     def changed(self, change: Callable[[Any], Any]) -> Bundle:
         """The bundle with another thing for each part and buffer."""
         return Bundle(tuple(map(change, self.stream)), tuple(map(change, self.buffers)))
+
+
+def _size(pieces: Sequence[Any]) -> int:
+    return sum([len(piece) if isinstance(piece, bytes) else piece.nbytes for piece in pieces])
 
 
 class Sliced(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar
 
@@ -38,9 +39,11 @@ async def ended(future: asyncio.Future[Any]) -> None:
 def prepare() -> None:
     """Have the part of anyio imported that `finish` needs: blocking, for a thread, since it takes 25 ms the first time.
 
-    anyio imports it when it is first used, which would hold the loop at the end of the first call.
+    anyio imports it when it is first used, which would hold the loop at the end of the first call. Not by the
+    application's own kind of loop, which may be for its main thread only; and an error is nobody's who waits for this.
     """
-    anyio.run(anyio.sleep, 0)
+    with suppress(Exception):
+        anyio.run(anyio.sleep, 0, backend_options={"loop_factory": asyncio.SelectorEventLoop})
 
 
 async def finish(cleanup: Coroutine[Any, Any, T]) -> T:

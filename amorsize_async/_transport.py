@@ -53,6 +53,7 @@ class Transport:
         self._arenas = pool.arenas
         self._sizer = sizer
         self._alone = asyncio.Lock()
+        self._packing, self._loading = asyncio.Lock(), asyncio.Lock()
         self._waiting = 0
         self._loaded = asyncio.Event()
 
@@ -95,17 +96,16 @@ class Transport:
         slices: list[bytes | Bundle] = []
         costs = self._sizer.costs
         large = costs is None or costs.item_bytes_in * len(batch.items) >= LARGE_PICKLE
-        async with self._alone:
+        async with self._packing:
             arena = self._lend()
             stowing = None if arena is None else Stowing(arena.write)
             pickling = Pickling(out_of_band=arena is not None)
             try:
                 for first in range(0, len(batch.items), width):
-                    await _turn(watch)
-                    items = batch.items[first : first + width]
-                    packed = slice_for(items, pickling=pickling, stowing=stowing, large=large, watch=_bound())
-                    slices.append(packed)
-                    watch.transfer()
+                    async with _Turn(self._alone, watch):
+                        items = batch.items[first : first + width]
+                        packed = slice_for(items, pickling=pickling, stowing=stowing, large=large, watch=_bound())
+                        slices.append(packed)
             except asyncio.CancelledError:
                 self.take_back(arena)
                 raise
@@ -203,7 +203,7 @@ class Transport:
     async def _loaded_in_turns(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:
         self._waiting += 1
         try:
-            async with self._alone:
+            async with self._loading:
                 sliced = isinstance(reply.values, Sliced)
                 return await (self._joined(reply, arena, watch) if sliced else self._read(reply, arena, watch))
         finally:
@@ -215,13 +215,11 @@ class Transport:
         values: list[Any] = []
         unpickling = Unpickling()
         for each in reply.values.slices:
-            await _turn(watch)
-            try:
-                values += load_slice(each, arena, unpickling)
-            except BaseException:  # noqa: BLE001 - user code (`__setstate__`) may raise anything
-                break
-            finally:
-                watch.transfer()
+            async with _Turn(self._alone, watch):
+                try:
+                    values += load_slice(each, arena, unpickling)
+                except BaseException:  # noqa: BLE001 - user code (`__setstate__`) may raise anything
+                    break
         else:
             return values, {}
         return load_values(reply, arena)  # which knows what to say of it
@@ -231,21 +229,38 @@ class Transport:
         memory: dict[int, Any] = {}
         turns: list[list[Stored]] = ([] if arena is None else list(_turns(pieces_of(reply.values)))) or [[]]
         for each in turns:
-            await _turn(watch)
-            try:
-                memory.update(_copied(each, arena))
-            except (OSError, MemoryError):
-                break
-            if each is turns[-1]:
-                return load_values(reply._replace(values=filled(reply.values, memory)), None)
-            watch.transfer()
+            async with _Turn(self._alone, watch):
+                try:
+                    memory.update(_copied(each, arena))
+                except (OSError, MemoryError):
+                    break
+                if each is turns[-1]:
+                    return load_values(reply._replace(values=filled(reply.values, memory)), None)
         return load_values(reply, arena)  # as above
 
 
-async def _turn(watch: Stopwatch) -> None:
-    """Let others have theirs first; what is done in this one is `watch.transfer`."""
-    await asyncio.sleep(0)
-    watch.go_on()
+class _Turn:
+    """A turn of the loop for one payload alone; what is done in it is what `watch` calls transfer.
+
+    Packing and unpacking take turns, and every other iteration of the loop is free of both: without that, the loop was
+    two milliseconds later for others while millions of small objects came and went.
+    """
+
+    def __init__(self, alone: asyncio.Lock, watch: Stopwatch) -> None:
+        self._alone, self._watch = alone, watch
+
+    async def __aenter__(self) -> None:
+        await self._alone.acquire()
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self._alone.release()
+            raise
+        self._watch.go_on()
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self._watch.transfer()
+        self._alone.release()
 
 
 def _copied(pieces: Sequence[Stored], arena: Arena | None) -> dict[int, Any]:

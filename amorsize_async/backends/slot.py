@@ -116,7 +116,8 @@ class Slot(Place):
             except ChildProcessError:  # the fork server is our parent's: we were forked from an application that has it
                 self._context = Context("spawn")
                 hello = self._submit_hello()
-        prepare()  # while the process starts
+            if self._settings.start_method != "fork":  # a module that is half imported stays so in who is forked now
+                prepare()  # while the process starts
         return hello
 
     def _submit_hello(self) -> Future[_worker_start.Hello]:

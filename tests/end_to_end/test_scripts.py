@@ -57,6 +57,53 @@ def test_the_first_call_imports_nothing():
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
+FORKED = """
+import asyncio
+from amorsize_async import AsyncExecutor
+
+def uses_anyio(item):
+    import anyio
+    anyio.run(anyio.sleep, 0)
+    return item
+
+async def main():
+    async with AsyncExecutor(4, start_method="fork") as executor, asyncio.timeout(20):
+        print(await executor.execute(uses_anyio, range(8), chunksize=1))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_forked_workers_may_import_what_we_do():
+    """A module that another thread is importing when a process is forked stays half imported there, and locked."""
+    done = run("-W", "ignore", "-c", FORKED)
+
+    assert done.stdout.strip() == str(list(range(8)))
+
+
+SINGLE_LOOP = """
+import asyncio, threading, warnings
+warnings.simplefilter("ignore")
+from amorsize_async import execute_async
+
+class Policy(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self):
+        assert threading.current_thread() is threading.main_thread()
+        return super().new_event_loop()
+
+asyncio.set_event_loop_policy(Policy())
+print(asyncio.run(execute_async(abs, [-1, -2, 3], n_jobs=2)))
+"""
+
+
+def test_an_application_whose_loops_are_for_its_main_thread_only_is_not_disturbed():
+    """As those of windowing toolkits are: what we do in threads makes no loop of its kind."""
+    done = run("-c", SINGLE_LOOP)
+
+    assert (done.stdout.strip(), done.stderr) == ("[1, 2, 3]", "")
+
+
 def test_a_script_without_a_guard_works(tmp_path):
     """Its main module is not imported again in the workers."""
     path = tmp_path / "script.py"
