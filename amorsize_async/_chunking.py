@@ -27,8 +27,8 @@ LEAST_SECONDS = 0.004
 # What a chunk of the tail is worth at least: smaller ones cost more than the evening out of the last chunks gains.
 
 TAIL = 1.5
-# Of what each worker has still to do, the next chunk is this part: 1 would have them all wait for the slowest, 2 makes
-# a quarter more chunks, which cost more than they even out.
+# The next chunk is what each worker has still to do, over this: 1 would have them all wait for the slowest, 2 made a
+# sixth more chunks and no run shorter.
 
 CRUMBS_SECONDS = 0.001
 # The last items of a run go together when they are worth less than this: else the tail would be halved down to one.

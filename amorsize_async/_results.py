@@ -283,12 +283,12 @@ class ResultStream(Generic[R]):
 def _waking(outlet: Outlet) -> Callable[[asyncio.Task[None]], None]:
     """A callback that holds the outlet and not the stream, so that a forgotten stream can be collected."""
 
-    def ended(task: asyncio.Task[None]) -> None:
+    def wake(task: asyncio.Task[None]) -> None:
         outlet.wake()
         if not task.cancelled():
             task.exception()  # seen: the consumer gets it if it is still there, and nobody else misses it
 
-    return ended
+    return wake
 
 
 class _Enumerated(Generic[R]):

@@ -106,10 +106,10 @@ class Transport:
                         items = batch.items[first : first + width]
                         packed = slice_for(items, pickling=pickling, stowing=stowing, large=large, watch=_bound())
                         slices.append(packed)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, GeneratorExit):  # not of the items: we are to end
                 self.take_back(arena)
                 raise
-            except BaseException:  # noqa: BLE001 - whosever it is: a thread finds out, item by item
+            except BaseException:  # noqa: BLE001 - pickling is user code: a thread finds out whose, item by item
                 self.take_back(arena)
                 return None
         return job_of(batch, self.function, terms, Sliced(tuple(slices)), {}, arena=arena)

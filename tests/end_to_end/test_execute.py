@@ -136,11 +136,15 @@ async def test_a_single_call_can_be_submitted(executor):
 
 async def test_a_call_that_becomes_heavy_is_spread_again(executor):
     """A chunk sized for the light items before it sends its heavy rest back, so that both workers share it."""
-    pids = await executor.execute(jobs.spin, [0.0001] * 2000 + [0.05] * 24)
+    items = [0.0001] * 2000 + [0.05] * 24
+    hooks, seconds = HookManager(), []
+    hooks.register(HookEvent.ON_CHUNK_COMPLETE, lambda context: seconds.append(context.metadata["cpu_time"]))
+    pids = await executor.execute(jobs.spin, items, hooks=hooks)
     heavy = Counter(pids[-24:])
 
     assert len(heavy) == 2
     assert min(heavy.values()) >= 6  # half of what is fair: others may use the processors, too
+    assert sum(each > 0.14 for each in seconds) <= 5  # the rest is cut anew, and not sent whole until it is used up
 
 
 async def test_results_may_be_large(each_executor):

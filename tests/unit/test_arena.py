@@ -1,0 +1,53 @@
+"""What is written into shared memory, and how, tried in this process."""
+
+from __future__ import annotations
+
+import pytest
+
+from amorsize_async import _arena, _payload, _stored, _system, _wire
+from amorsize_async._parts import give_way
+
+pytestmark = pytest.mark.skipif(not _system.has_nameless_files(), reason="there are no files without a name here")
+
+
+@pytest.fixture
+def arena():
+    """One that is given up at the end."""
+    one = _arena.Arena()
+    yield one
+    one.close()
+
+
+def sliced(items, stowing, *, large):
+    """One slice of a parcel that is large or not."""
+    return _wire.slice_for(
+        items, pickling=_payload.Pickling(out_of_band=True), stowing=stowing, large=large, watch=give_way
+    )
+
+
+def test_only_what_is_large_takes_the_way_through_an_arena(arena):
+    """A slice of a small parcel goes in its pickle; of a large one, its stream is one piece, however it was written."""
+    stowing = _stored.Stowing(arena.write)
+
+    small = sliced([1, 2, 3], stowing, large=False)
+    part_of_large = sliced([1, 2, 3], stowing, large=True)
+    large = sliced([f"{number:01000}" for number in range(300)], stowing, large=False)
+
+    assert isinstance(small, bytes)
+    assert [len(bundle.stream) for bundle in (part_of_large, large)] == [1, 1]
+    assert part_of_large.stream[0].offset + part_of_large.stream[0].nbytes <= large.stream[0].offset
+    assert _payload.load_pickle(large.changed(arena.read))[-1] == f"{299:01000}"
+
+
+@pytest.mark.parametrize(("size", "by_the_system"), [(_stored.LONG - 1, False), (_stored.LONG, True)])
+def test_what_takes_long_to_copy_is_written_so_that_others_run(arena, monkeypatch, size, by_the_system):
+    """Even where it would be quicker to copy: that holds the interpreter for a millisecond and more."""
+    arena.write(memoryview(bytes(2 * _stored.LONG)), 0)
+    arena.rest()
+    written, write = [], _stored.write
+    monkeypatch.setattr(_stored, "write", lambda *call: (written.append(call), write(*call)))
+
+    arena.write(memoryview(b"y" * size), 0)
+
+    assert bool(written) == by_the_system
+    assert arena.read(_stored.Stored(0, size, readonly=True)) == b"y" * size
