@@ -42,7 +42,7 @@ def prepare() -> None:
     anyio imports it when it is first used, which would hold the loop at the end of the first call. Not by the
     application's own kind of loop, which may be for its main thread only; and an error is nobody's who waits for this.
     """
-    with suppress(Exception):
+    with suppress(Exception):  # of anyio or of its plugins: `finish` will meet it, and raise it
         anyio.run(anyio.sleep, 0, backend_options={"loop_factory": asyncio.SelectorEventLoop})
 
 
