@@ -121,6 +121,7 @@ class Run:
             async with asyncio.TaskGroup() as group:
                 self._traffic.open(group)
                 await self._feed()
+                await self._traffic.all_sent()
                 while tasks:  # a group that cancels us while it leaves does not take it back on 3.11 and 3.12
                     await asyncio.wait(tasks)
         except BaseExceptionGroup as group:
@@ -135,7 +136,7 @@ class Run:
         """Stop what still runs, say so, and let the hooks catch up; bounded, and done on every path."""
         await self._traffic.close()
         self._pool.leave(self._share)
-        await asyncio.gather(self._traffic.forget(), self._pool.give_memory_back())
+        await self._traffic.clear_away()
         self._tally.warnings += self._pool.complaints
         await self._source.aclose()
         if status == "ok":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from functools import partial
 from typing import Any, NoReturn
 
 from ._books import Books
@@ -21,6 +20,7 @@ from ._deaths import Casualties
 from ._flight import Flight
 from ._judgement import Judge
 from ._launcher import Launcher
+from ._leavings import Leavings
 from ._payload import PackedFunction
 from ._recovery import Recovery
 from ._results import Sink
@@ -31,15 +31,11 @@ from ._shielding import ended
 from ._stopwatch import Stopwatch
 from ._transport import ONE_A_TURN, Transport
 from ._wire import Batch, Loaded, Terms, failed_items, load_values
-from ._worker import forget, send_singly
+from ._worker import send_singly
 from .backends import Place, Pool
 from .errors import AmorsizeError, ExecutorClosedError
 
 __all__ = ("Traffic", "unexpected")
-
-FORGET_SECONDS = 0.5
-# How long the end of a run waits for workers that are to drop its function: that takes half a millisecond, but they may
-# be busy with another run.
 
 
 class _Stop(Exception):  # noqa: N818 - never leaves the run: ends the task group when the outcome is known
@@ -76,6 +72,7 @@ class Traffic:
         casualties = Casualties(options.max_item_deaths, share.limit)
         self._judge = Judge(casualties, options.retry, options.item_timeout)
         self._launcher = Launcher(function, pool=pool, share=share, sizer=sizer, options=options)
+        self._leavings = Leavings(function, pool=pool, share=share, launcher=self._launcher, books=books)
         self._group: asyncio.TaskGroup | None = None
 
     def __repr__(self) -> str:
@@ -100,23 +97,14 @@ class Traffic:
         for flight in self._launcher.flights:
             await self._transport.dropped(flight.reply, flight.job)
 
-    async def forget(self) -> None:
-        """Have the workers drop what they map of our memory, and wait for those that are not busy.
+    async def all_sent(self) -> None:
+        """Note that there is no more input; what is kept for chunks to come can go once the last of it is packed."""
+        await self._transport.all_packed()
+        self._leavings.begin()
 
-        That is the function, and when no execution is left, the arenas that they keep mapped for chunks to come.
-        """
-        last, calls = self._pool.is_idle, []
-        for place in self._pool.places:
-            maps_function = self.function.home is not None and place in self._launcher.sent_to
-            digest = self.function.digest if maps_function else None
-            if digest is not None:
-                place.known.discard(digest)
-            if place.ready and (digest is not None or (last and place.maps)):
-                place.maps = False
-                self._pool.hold(place, self._share)
-                calls.append(self._launcher.called(place, partial(forget, digest, last=last)))
-        if calls:
-            await asyncio.wait(calls, timeout=FORGET_SECONDS)
+    async def clear_away(self) -> None:
+        """Leave nothing in workers and in shared memory."""
+        await self._leavings.end()
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -207,6 +195,7 @@ class Traffic:
             if cancelling == self._cancellations and self._books.outcome is None:
                 self._fail(exc)
             raise
+        self._leavings.give_memory_back()
         if self._books.over:
             raise _Stop
 
@@ -223,6 +212,7 @@ class Traffic:
             return
         reply: ChunkReply = flight.future.result()
         self._judge.survived()
+        flight.place.keeps |= reply.kept
         if reply.refused:
             await self._transport.take_back_from(reply, flight.job)
             flight.place.known.discard(self.function.digest)
@@ -232,7 +222,8 @@ class Traffic:
             singly = flight.batch.singly or reply.refused == "items"
             await self._send_again(flight.batch._replace(singly=singly))
         else:
-            flight.place.known.add(self.function.digest)
+            if flight.place in self._launcher.sent_to:
+                flight.place.known.add(self.function.digest)
             await self._take_home(flight, reply)
 
     async def _take_home(self, flight: Flight, reply: ChunkReply) -> None:

@@ -54,8 +54,8 @@ class Transport:
         self._sizer = sizer
         self._alone = asyncio.Lock()
         self._packing, self._loading = asyncio.Lock(), asyncio.Lock()
-        self._waiting = 0
-        self._loaded = asyncio.Event()
+        self._to_pack, self._one_packed = 0, asyncio.Event()
+        self._to_load, self._one_loaded = 0, asyncio.Event()
 
     def packed_now(self, batch: Batch, terms: Terms) -> Job | None:
         """The job for a batch; None if making it at one turn of the loop would hold that for too long."""
@@ -68,9 +68,20 @@ class Transport:
 
     async def packed_later(self, batch: Batch, terms: Terms, watch: Stopwatch) -> Job:
         """The job for a batch, made at several turns of the loop, or in a thread."""
-        width = self._width(batch)
-        job = await self._packed_in_turns(batch, terms, width, watch) if 0 < width < len(batch.items) else None
-        return await self._packed_beside(batch, terms, watch) if job is None else job
+        self._to_pack += 1
+        try:
+            width = self._width(batch)
+            job = await self._packed_in_turns(batch, terms, width, watch) if 0 < width < len(batch.items) else None
+            return await self._packed_beside(batch, terms, watch) if job is None else job
+        finally:
+            self._to_pack -= 1
+            self._one_packed.set()
+
+    async def all_packed(self) -> None:
+        """Wait until no batch is to be packed: what memory is free then is not needed for one."""
+        while self._to_pack:
+            self._one_packed.clear()
+            await self._one_packed.wait()
 
     def _width(self, batch: Batch) -> int:
         """How many items of a batch can be packed at a turn: none, where a single one would hold the loop for long.
@@ -196,19 +207,19 @@ class Transport:
 
     async def caught_up(self) -> None:
         """Wait until no more replies are to be unpacked than there are workers: what waits holds memory."""
-        while self._waiting > self._sizer.n_jobs:
-            self._loaded.clear()
-            await self._loaded.wait()
+        while self._to_load > self._sizer.n_jobs:
+            self._one_loaded.clear()
+            await self._one_loaded.wait()
 
     async def _loaded_in_turns(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:
-        self._waiting += 1
+        self._to_load += 1
         try:
             async with self._loading:
                 sliced = isinstance(reply.values, Sliced)
                 return await (self._joined(reply, arena, watch) if sliced else self._read(reply, arena, watch))
         finally:
-            self._waiting -= 1
-            self._loaded.set()
+            self._to_load -= 1
+            self._one_loaded.set()
 
     async def _joined(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:
         """See `load_values`: a slice at a turn of the loop."""

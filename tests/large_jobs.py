@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jobs
+
 kept = []
 
 
@@ -61,11 +63,14 @@ def scribble(array, index):
 
 
 def private_bytes(array, index):
-    """Memory of this worker that no other process shares, after it has read all of a constant; and its pid."""
+    """Memory that is this worker's own, after it has read all of a constant; and its pid.
+
+    Not what the kernel calls private: what all workers map is private to the last one that does.
+    """
     array.sum()
     rollup = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
     sizes = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
-    return 1024 * (sizes["Private_Clean"] + sizes["Private_Dirty"]), os.getpid()
+    return 1024 * sizes["Anonymous"], os.getpid()
 
 
 def shared_maps(_item):
@@ -76,21 +81,23 @@ def shared_maps(_item):
 def nameless_files(pid="self"):
     """Nameless files that a process has open or mapped."""
     maps = Path(f"/proc/{pid}/maps").read_text(encoding="ascii").splitlines()
-    found = [line for line in maps if "memfd:" in line]
+    return [line for line in maps if "memfd:" in line] + [target for _, target in _open_files(pid)]
+
+
+def shared_bytes(pid):
+    """Memory of the nameless files that a process has open or mapped: a map of ours has a descriptor."""
+    return sum(link.stat().st_blocks * 512 for link, _ in _open_files(pid))
+
+
+def _open_files(pid):
+    """The descriptors of nameless files, and their targets; one that is closed meanwhile is none."""
     for link in Path(f"/proc/{pid}/fd").iterdir():
         try:
             target = str(link.readlink())
         except OSError:
             continue
         if "memfd:" in target:
-            found.append(target)
-    return found
-
-
-def shared_bytes(pid):
-    """Memory of the nameless files that a process has open or mapped: a map of ours has a descriptor."""
-    links = [link for link in Path(f"/proc/{pid}/fd").iterdir() if "memfd:" in os.readlink(link)]  # noqa: PTH115
-    return sum(link.stat().st_blocks * 512 for link in links)
+            yield link, target
 
 
 @dataclass
@@ -109,6 +116,22 @@ def touch_and_end(pair):
     """Tell by a file that it has begun; end soon after."""
     pair[0].touch()
     time.sleep(0.2)
+
+
+def touch_and_wait(item):
+    """Add an array up; of three, first tell by a file that it has begun, and wait for another file."""
+    array, *paths = item
+    if paths:
+        begun, end = paths
+        begun.touch()
+        while not end.exists():
+            time.sleep(0.005)
+    return float(array.sum())
+
+
+def fail_until_beside(_constant, path_and_times):
+    """As `jobs.fail_until`, in a function that holds something."""
+    return jobs.fail_until(path_and_times)
 
 
 def drop_rights():

@@ -24,8 +24,9 @@ class Place:
     width: chunks it runs at once. load: chunks handed to it and not answered. pid: the worker process, None if
     unknown. pickled: whether chunks travel as pickles. known: digests of functions that it has answered with. cell: the
     words it shares with what runs there. steady: whether the cost of the chunk it runs was known. maps: whether it may
-    have arenas mapped for chunks to come. left: items that it may still be handed, None for any number. worn: whether
-    what runs here has done enough, and should make room for another.
+    have arenas mapped for chunks to come. keeps: whether it keeps results, in case they are asked for again. left:
+    items that it may still be handed, None for any number. worn: whether what runs here has done enough, and should
+    make room for another.
     """
 
     width: int = 1
@@ -39,6 +40,7 @@ class Place:
     seconds: float = 0.0
     steady: bool = False
     maps: bool = False
+    keeps: bool = False
     left: int | None = None
     worn: bool = False
     unclaimed: Counter[Share] = field(default_factory=Counter)

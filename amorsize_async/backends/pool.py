@@ -107,21 +107,23 @@ class Pool:
         self._shares.pop(share, None)
         for place in list(self.places):
             place.unclaimed.pop(share, None)
-            self._retire(place)
+            self.retire(place)
         if not self._shares:
             self._idle.set()
         self._grant()
 
+    def has_none_but(self, share: Share) -> bool:
+        """Whether no other execution is left."""
+        return not self._shares.keys() - {share}
+
     @property
-    def is_idle(self) -> bool:
-        """Whether no execution is left."""
-        return not self._shares
+    def has_memory(self) -> bool:
+        """Whether it keeps memory for payloads that nobody uses."""
+        return self.arenas is not None and self.arenas.has_free
 
     async def give_memory_back(self) -> None:
-        """Let go of the memory that payloads travelled in, if no execution is left."""
-        if self._shares or self.arenas is None:
-            return
-        arenas = self.arenas.given_up()
+        """Let go of that memory."""
+        arenas = [] if self.arenas is None else self.arenas.given_up()
 
         def close() -> None:
             for arena in arenas:
@@ -192,10 +194,10 @@ class Pool:
     def settle(self, place: Place, share: Share) -> bool:
         """Note that all of a reply is safely here; tells whether the place was retired then, being worn."""
         place.unclaimed[share] -= 1
-        return self._retire(place)
+        return self.retire(place)
 
-    def _retire(self, place: Place) -> bool:
-        """Replace what runs in a place, if it has done enough and nobody needs it for what it did."""
+    def retire(self, place: Place) -> bool:
+        """Replace what runs in a place, if it has done enough and nobody needs it for what it did; tells whether."""
         retired = place.worn and place in self.places and not place.load and not any(place.unclaimed.values())
         if retired:
             self.recycled += 1

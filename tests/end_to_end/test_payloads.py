@@ -23,6 +23,7 @@ import jobs
 import large_jobs
 from amorsize_async import AsyncExecutor, _arena, _stored, _system, _transport, _wire
 from amorsize_async.errors import WorkerCrashedError
+from amorsize_async.policies import RetryPolicy
 from lag import lag_of_the_loop
 
 MIB = 1 << 20
@@ -240,7 +241,7 @@ async def test_an_item_that_does_not_unpickle_fails_alone_among_thousands(execut
     await executor.execute(jobs.identity, DOCUMENTS)
     items = [*DOCUMENTS[:3_000], jobs.Bomb(), *DOCUMENTS[3_000:]]
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(20):
         results = await executor.execute(jobs.identity, items, return_exceptions=True)
 
     failed = [index for index, result in enumerate(results) if isinstance(result, Exception)]
@@ -474,6 +475,44 @@ async def test_cancelled_runs_leave_no_memory_to_workers_that_live(tmp_path):
 
 
 @linux
+async def test_what_is_kept_for_chunks_to_come_goes_while_the_last_one_runs(executor, tmp_path):
+    """A worker that has nothing to do any more maps nothing of ours, and we keep what the last chunk lies in."""
+    begun, end = tmp_path / "begun", tmp_path / "end"
+    items = [(np.ones(MIB),)] * 12 + [(np.ones(MIB), begun, end)]
+    call = asyncio.ensure_future(executor.execute(large_jobs.touch_and_wait, items, chunksize=1))
+
+    def is_cleared():
+        idle = any(not large_jobs.nameless_files(pid) for pid in executor.statistics().workers)
+        return begun.exists() and idle and large_jobs.shared_bytes(os.getpid()) < 20 * MIB
+
+    deadline = time.monotonic() + 10
+    while not is_cleared() and time.monotonic() < deadline:  # noqa: ASYNC110 - nor has a map
+        await asyncio.sleep(0.01)
+    cleared = is_cleared()
+    end.touch()
+
+    assert await call == [float(MIB)] * 13
+    assert cleared
+
+
+async def test_a_worker_that_is_worn_while_it_has_still_to_clear_away_is_replaced(tmp_path):
+    """Items that are to be tried again would wait for its place for ever."""
+    constant = np.ones(MIB)
+    paths = [(str(tmp_path / str(number)), 2) for number in range(4)]
+    async with AsyncExecutor(1, max_worker_rss=1) as executor:
+        call = executor.execute(
+            partial(large_jobs.fail_until_beside, constant),
+            paths,
+            retry=RetryPolicy(3, wait_initial=0.01, wait_jitter=0.0),
+            chunksize=4,
+        )
+        async with asyncio.timeout(20):
+            assert len(await call) == 4
+
+        assert executor.statistics().recycled == 3
+
+
+@linux
 def test_the_memory_of_a_killed_parent_is_free_at_once(tmp_path):
     """There is no name that could keep it."""
     program = tmp_path / "program.py"
@@ -581,7 +620,7 @@ async def test_workers_without_rights_get_a_large_function_in_band():
     """They may not open what is ours; it is sent to them whole, and nothing is sent for ever."""
     constant = np.arange(100_000)
     async with AsyncExecutor(2, initializer=large_jobs.drop_rights) as executor:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(20):
             results = await executor.execute(partial(large_jobs.element, constant), range(50))
 
     assert results == list(range(50))
