@@ -129,9 +129,18 @@ def touch_and_wait(item):
     return float(array.sum())
 
 
-def fail_until_beside(_constant, path_and_times):
-    """As `jobs.fail_until`, in a function that holds something."""
-    return jobs.fail_until(path_and_times)
+class SlowToGo:
+    """Fails as `jobs.fail_until`; it holds an array, and takes its time to be deleted in a worker."""
+
+    def __init__(self, array):
+        self.array, self.home = array, os.getpid()
+
+    def __call__(self, path_and_times):
+        return jobs.fail_until(path_and_times)
+
+    def __del__(self):
+        if os.getpid() != self.home:
+            time.sleep(0.2)
 
 
 def drop_rights():

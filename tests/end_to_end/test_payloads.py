@@ -497,15 +497,11 @@ async def test_what_is_kept_for_chunks_to_come_goes_while_the_last_one_runs(exec
 
 async def test_a_worker_that_is_worn_while_it_has_still_to_clear_away_is_replaced(tmp_path):
     """Items that are to be tried again would wait for its place for ever."""
-    constant = np.ones(MIB)
+    function = large_jobs.SlowToGo(np.ones(MIB))
     paths = [(str(tmp_path / str(number)), 2) for number in range(4)]
     async with AsyncExecutor(1, max_worker_rss=1) as executor:
-        call = executor.execute(
-            partial(large_jobs.fail_until_beside, constant),
-            paths,
-            retry=RetryPolicy(3, wait_initial=0.01, wait_jitter=0.0),
-            chunksize=4,
-        )
+        retry = RetryPolicy(3, wait_initial=0.01, wait_jitter=0.0)
+        call = executor.execute(function, paths, retry=retry, chunksize=4)
         async with asyncio.timeout(20):
             assert len(await call) == 4
 
