@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from amorsize_async._source import SlicedSource, ThreadSource, open_source
+from amorsize_async._reading import ThreadSource
+from amorsize_async._source import SlicedSource, open_source
 
 
 async def opened(data):
@@ -153,6 +154,29 @@ async def test_a_slow_iterator_gives_what_it_has():
     assert await source.fill(100)
     assert source.take(100) == [2]
     assert not await source.fill(100)
+    await source.aclose()
+
+
+async def test_an_item_that_is_waited_for_is_heard_at_once():
+    """Although the reader was to read many more before it tells, and waits for the one after."""
+    gates = [threading.Event() for _ in range(3)]
+
+    def slow():
+        yield from range(10)
+        for number, gate in enumerate(gates, 10):
+            gate.wait(30)
+            yield number
+
+    source = await opened(slow())
+    await source.fill(10, ahead=100)
+    assert source.take(10) == list(range(10))
+    for number, gate in enumerate(gates, 10):
+        waiting = asyncio.ensure_future(source.fill(1, ahead=100))
+        await asyncio.sleep(0)  # it waits now
+        gate.set()
+        async with asyncio.timeout(10):
+            assert await waiting
+        assert source.take(1) == [number]
     await source.aclose()
 
 
