@@ -42,8 +42,9 @@ def test_only_what_is_large_takes_the_way_through_an_arena(arena):
 @pytest.mark.parametrize(("size", "by_the_system"), [(_stored.LONG - 1, False), (_stored.LONG, True)])
 def test_what_takes_long_to_copy_is_written_so_that_others_run(arena, monkeypatch, size, by_the_system):
     """Even where it would be quicker to copy: that holds the interpreter for a millisecond and more."""
-    arena.write(memoryview(bytes(2 * _stored.LONG)), 0)
-    arena.rest()
+    for _ in range(2):
+        arena.write(memoryview(bytes(2 * _stored.LONG)), 0)
+        arena.rest()
     written, write = [], _stored.write
     monkeypatch.setattr(_stored, "write", lambda *call: (written.append(call), write(*call)))
 
@@ -51,3 +52,18 @@ def test_what_takes_long_to_copy_is_written_so_that_others_run(arena, monkeypatc
 
     assert bool(written) == by_the_system
     assert arena.read(_stored.Stored(0, size, readonly=True)) == b"y" * size
+
+
+def test_memory_is_mapped_when_it_is_used_again(arena, monkeypatch):
+    """An arena that carries one chunk is not worth a map; one that carries many is, of all that was written to."""
+    made, make = [], _arena.mmap.mmap
+    monkeypatch.setattr(_arena.mmap, "mmap", lambda *args, **kwargs: (made.append(args[1]), make(*args, **kwargs))[1])
+
+    for size, maps in [(3000, []), (3000, [3000]), (2000, [3000]), (5000, [3000]), (1, [3000, 5000])]:
+        arena.write(memoryview(bytes([size % 256]) * size), 0)
+        arena.rest()
+        assert (arena.room, made) == (max(arena.room, size), maps)
+
+    arena.write(memoryview(b"abc"), 4997)
+    assert arena.read(_stored.Stored(4996, 4, readonly=True)) == bytes([5000 % 256]) + b"abc"
+    assert _stored.read(arena.descriptor, _stored.Stored(4997, 3, readonly=True)) == b"abc"
