@@ -178,11 +178,6 @@ class Arenas:
         """Bytes that the next one has had written to before: there, writing is only copying."""
         return self._free[-1].room if self._free else 0
 
-    @property
-    def has_free(self) -> bool:
-        """Whether any is not lent."""
-        return bool(self._free)
-
     def given_up(self) -> list[Arena]:
         """All that are not lent, and are not lent again: to be closed, which takes 0.1 s a GiB."""
         free, self._free = self._free, []

@@ -195,7 +195,6 @@ class Traffic:
             if cancelling == self._cancellations and self._books.outcome is None:
                 self._fail(exc)
             raise
-        self._leavings.give_memory_back()
         if self._books.over:
             raise _Stop
 

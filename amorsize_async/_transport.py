@@ -78,7 +78,7 @@ class Transport:
             self._one_packed.set()
 
     async def all_packed(self) -> None:
-        """Wait until no batch is to be packed: what memory is free then is not needed for one."""
+        """Wait until no batch is to be packed."""
         while self._to_pack:
             self._one_packed.clear()
             await self._one_packed.wait()

@@ -116,13 +116,8 @@ class Pool:
         """Whether no other execution is left."""
         return not self._shares.keys() - {share}
 
-    @property
-    def has_memory(self) -> bool:
-        """Whether it keeps memory for payloads that nobody uses."""
-        return self.arenas is not None and self.arenas.has_free
-
     async def give_memory_back(self) -> None:
-        """Let go of that memory."""
+        """Let go of the memory that payloads travelled in, and that nobody uses."""
         arenas = [] if self.arenas is None else self.arenas.given_up()
 
         def close() -> None:
