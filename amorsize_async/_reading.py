@@ -108,8 +108,8 @@ class _Buffered:
 
     def _available(self) -> int:
         """Items that can be taken; the reader may append meanwhile, so the length is read once."""
-        length = len(self._buffer)
-        return length - 1 if length and self._buffer[length - 1] is _END else length
+        there = len(self._buffer)
+        return there - 1 if there and self._buffer[there - 1] is _END else there
 
     def _enough(self, need: int) -> bool:
         return len(self._buffer) >= need or self._ended()
