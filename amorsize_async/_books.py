@@ -99,7 +99,8 @@ class Books:
         for _ in range(len(pieces) + len(again) - 1):
             self._sink.dispatched(0)
         for start, end in pieces:
-            if piece := values[start : min(end, done)]:
+            whole = (start, min(end, done)) == (0, len(values))
+            if piece := values if whole else values[start : min(end, done)]:
                 self._sink.put(batch.start + start, piece, size * len(piece) // len(values))
 
     def learn(self, reply: ChunkReply, watch: Stopwatch) -> None:

@@ -10,7 +10,8 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
+from operator import iadd
 from typing import Any
 
 from ._arena import Arena
@@ -223,16 +224,16 @@ class Transport:
 
     async def _joined(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:
         """See `load_values`: a slice at a turn of the loop."""
-        values: list[Any] = []
+        parts: list[list[Any]] = []
         unpickling = Unpickling()
         for each in reply.values.slices:
             async with _Turn(self._alone, watch):
                 try:
-                    values += load_slice(each, arena, unpickling)
+                    parts.append(load_slice(each, arena, unpickling))
                 except BaseException:  # noqa: BLE001 - user code (`__setstate__`) may raise anything
                     break
         else:
-            return values, {}
+            return reduce(iadd, parts), {}
         return load_values(reply, arena)  # which knows what to say of it
 
     async def _read(self, reply: ChunkReply, arena: Arena | None, watch: Stopwatch) -> Loaded | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import re
 import signal
@@ -170,6 +171,18 @@ def environment(name):
 
 
 MARK = []
+
+
+class CollectsGarbage:
+    """Becomes what is so when it is unpickled: whether garbage is collected."""
+
+    def __reduce__(self):
+        return gc.isenabled, ()
+
+
+def and_now(item):
+    """The item, and whether garbage is collected while it runs."""
+    return item, gc.isenabled()
 
 
 def leave_mark(value):

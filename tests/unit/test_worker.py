@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 
 import pytest
@@ -37,6 +38,19 @@ def test_a_failing_item_is_found_in_any_stride(stride):
 
     assert values == [0.25, 0.5, None, 1.0]
     assert [failure.offset for failure in reply.failures] == [2]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_no_garbage_is_looked_for_while_items_are_unpickled(enabled):
+    """It is when they run, unless somebody has switched that off for good."""
+    try:
+        if not enabled:
+            gc.disable()
+        _, values = run(jobs.and_now, [jobs.CollectsGarbage()])
+    finally:
+        gc.enable()
+
+    assert values == [(False, enabled)]
 
 
 @pytest.mark.parametrize("stride", [1, 4])
