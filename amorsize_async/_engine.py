@@ -112,6 +112,7 @@ async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) ->
 
 async def _packed_or_cancelled(engine: Engine, call: Call) -> tuple[PackedFunction, Arena | None]:
     try:
+        await engine.pool.enter()
         return await _packed(call.fn, engine.pool)
     except asyncio.CancelledError:
         await finish(tell_cancelled(engine, call))

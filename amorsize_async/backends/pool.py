@@ -64,6 +64,7 @@ class Pool:
         self._shares: dict[Share, Callable[[], None]] = {}
         self._waiting: dict[Share, dict[asyncio.Future[Place], None]] = {}
         self._idle = asyncio.Event()
+        self._entrance = asyncio.Lock()
         self._alarm: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -89,6 +90,14 @@ class Pool:
     def workers(self, share: Share) -> int:
         """Workers that `share` can have."""
         return min(share.limit, self.capacity)
+
+    async def enter(self) -> None:
+        """Wait for a turn of the loop in which no other execution begins.
+
+        To begin takes 0.3 to 0.8 ms, so that a burst of calls would hold the loop for as many of them.
+        """
+        await self._entrance.acquire()
+        asyncio.get_running_loop().call_soon(self._entrance.release)
 
     def join(self, n_jobs: int | None, closed: Callable[[], None]) -> Share:
         """Open an account for an execution that uses at most `n_jobs` workers, None for all.

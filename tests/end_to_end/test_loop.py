@@ -8,7 +8,7 @@ import time
 import pytest
 
 import jobs
-from amorsize_async import AsyncExecutor, execute_async
+from amorsize_async import AsyncExecutor, HookEvent, HookManager, execute_async
 from lag import lag_of_the_loop
 
 
@@ -35,6 +35,26 @@ async def test_starting_workers_does_not_block_the_loop(start_method):
         worst.append(max(lags))
 
     assert min(worst) < 0.1
+
+
+async def test_calls_that_come_at_once_begin_one_at_a_turn_of_the_loop(executor):
+    """Each takes the loop for half a millisecond: of a hundred requests, others would wait for all of them."""
+    turn, began = 0, []
+
+    async def count_turns():
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    hooks = HookManager()
+    hooks.register(HookEvent.PRE_EXECUTE, lambda _context: began.append(turn), mode="inline")
+    turns = asyncio.ensure_future(count_turns())
+    calls = [executor.execute(jobs.square, [number], hooks=hooks) for number in range(20)]
+
+    assert await asyncio.gather(*calls) == [[number**2] for number in range(20)]
+    turns.cancel()
+    assert len(set(began)) == len(began) == 20
 
 
 async def test_items_from_a_slow_generator_are_not_held_back(executor):
