@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ._api import execute_async as execute_async
     from ._api import stream_async as stream_async
     from ._job import Job as Job
-    from ._results import ResultStream as ResultStream
+    from ._stream import ResultStream as ResultStream
     from .errors import AmorsizeError as AmorsizeError
     from .events import HookContext as HookContext
     from .events import HookEvent as HookEvent
@@ -56,7 +56,7 @@ _HOME = {
     "HookManager": "hooks",
     "Job": "_job",
     "Report": "report",
-    "ResultStream": "_results",
+    "ResultStream": "_stream",
     "RetryPolicy": "policies",
     "create_error_hook": "hooks",
     "create_progress_hook": "hooks",

@@ -22,7 +22,7 @@ from ._options import (
     TolerantListOptions,
     TolerantReportOptions,
 )
-from ._results import ResultStream
+from ._stream import ResultStream
 from ._system import usable_cpus
 from .backends import ForeignPool, open_threads
 from .executor import AsyncExecutor, shared_executor

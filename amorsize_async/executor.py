@@ -36,8 +36,8 @@ from ._options import (
     TolerantReportOptions,
 )
 from ._payload import Applied, AppliedAsync
-from ._results import ResultStream
 from ._setup import cpus_here, refuse_too_deep, slot_settings
+from ._stream import ResultStream
 from .backends import LocalPool
 from .errors import ExecutorClosedError
 from .report import Report

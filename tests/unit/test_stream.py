@@ -1,0 +1,168 @@
+"""What a consumer reads: each value its own, others at their turn, and an end that is heard everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from contextvars import copy_context
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amorsize_async._results import Outlet
+from amorsize_async._stream import BREATH, GROWTH, HANDFUL_SECONDS, MOST_AT_ONCE, Pace, ResultStream
+
+
+class Thing:
+    """Something that a weak reference can point to."""
+
+
+def stream_of(*pieces):
+    """A stream whose run has ended, and left these pieces."""
+    outlet = Outlet(ordered=True, buffersize=None, chunks=len(pieces))
+    start = 0
+    for piece in pieces:
+        outlet.dispatched(len(piece))
+        outlet.put(start, piece)
+        start += len(piece)
+
+    async def drive():
+        pass
+
+    return ResultStream(outlet, drive, copy_context())
+
+
+def burn(seconds):
+    """Hold the loop."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+async def test_values_come_in_order_whatever_the_pieces():
+    """One after the other, each with its index."""
+    stream = stream_of([0], list(range(1, 3000)), [3000, 3001])
+    pairs = [pair async for pair in stream.enumerate()]
+
+    assert pairs == [(n, n) for n in range(3002)]
+
+
+async def test_two_loops_over_one_stream_go_on_where_the_first_stopped():
+    """A `break` loses nothing."""
+    stream = stream_of(list(range(100)), list(range(100, 200)))
+    first = []
+    async for value in stream:
+        first.append(value)
+        if value == 42:
+            break
+
+    assert first + [value async for value in stream] == list(range(200))
+
+
+async def test_a_consumer_that_never_waits_lets_others_have_the_loop():
+    """Fifty thousand values are there already, and it takes half a second over them."""
+    stream, turns, done = stream_of(list(range(50_000))), 0, False
+
+    async def other():
+        nonlocal turns
+        while not done:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.ensure_future(other())
+    async for _ in stream:
+        burn(10e-6)
+    done = True
+    await task
+
+    assert turns >= 0.5 / BREATH / 10
+
+
+async def test_a_value_is_the_consumers_alone_when_it_has_it():
+    """It may be large, and many more of its piece may follow."""
+    piece = [Thing() for _ in range(100)]
+    references = [weakref.ref(each) for each in piece]
+    stream = stream_of(piece)
+    alive = []
+    for _ in range(50):
+        await anext(stream)
+        alive.append(sum(reference() is not None for reference in references))
+
+    assert alive == list(range(99, 49, -1))
+
+
+async def test_a_stream_that_is_closed_while_its_consumer_breathes_ends():
+    """What was left of the piece is not delivered."""
+    stream, got, some = stream_of(list(range(1000))), [], asyncio.Event()
+
+    async def consume():
+        async for value in stream:
+            got.append(value)
+            some.set()
+            burn(2 * BREATH)
+
+    consumer = asyncio.ensure_future(consume())
+    await some.wait()
+    await stream.aclose()
+    await consumer
+
+    assert got == list(range(len(got)))
+    assert len(got) < 1000
+
+
+async def test_a_consumer_that_is_cancelled_while_it_breathes_loses_nothing():
+    """As with any `await anext(...)` under a timeout."""
+    stream = stream_of(list(range(5)))
+    assert await anext(stream) == 0
+    burn(2 * BREATH)
+    waiting = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    assert [value async for value in stream] == [1, 2, 3, 4]
+
+
+@given(st.floats(1e-8, 10.0), st.integers(1, 5000))
+def test_a_handful_takes_about_as_long_as_it_is_to(seconds, total):
+    """Whatever a consumer takes for a value, and however few there are."""
+    pace, now, left = Pace(), 0.0, total
+    while left:
+        pace.asked(now)
+        values = min(pace.handful, left)
+        pace.gave(values, now)
+        now, left = now + values * seconds, left - values
+
+        assert 1 <= values <= MOST_AT_ONCE
+        assert values == 1 or values * seconds <= 1.001 * HANDFUL_SECONDS
+
+
+@given(st.lists(st.floats(0.0, 3 * BREATH), min_size=1, max_size=50))
+def test_others_have_the_loop_when_they_have_waited_for_a_breath(pauses):
+    """And not before."""
+    pace, now, turn = Pace(), 0.0, None
+    for pause in pauses:
+        now += pause
+        assert pace.asked(now) == (turn is None or now - turn > BREATH)
+        pace.gave(1, now)
+        if turn is None or pause > BREATH:
+            pace.others_had_the_loop(now)
+            turn = now
+
+
+def test_a_consumer_that_becomes_quick_gets_more_again():
+    """One slow value is forgotten after a few."""
+    pace = Pace()
+    pace.gave(100, 0.0)
+    pace.asked(10.0)
+    assert pace.handful == 1
+    sizes = []
+    for n in range(5):
+        pace.gave(pace.handful, 10.0 + n)
+        pace.asked(10.0 + n)
+        sizes.append(pace.handful)
+
+    assert sizes == [GROWTH, GROWTH**2, GROWTH**3, MOST_AT_ONCE, MOST_AT_ONCE]
