@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ._parts import TooLarge, Watch
+from ._views import reduced_view
 
 __all__ = ("MAIN_MODULES", "PROTOCOL", "Pickled", "Pickling", "dumps")
 
@@ -40,9 +41,6 @@ _next_number = count(1)
 
 OWN_BUFFER = 1 << 14
 # Bytes from which a buffer travels beside the pickle, where it can: below, one more piece costs more than a copy.
-
-VIEW_FORMATS = frozenset("cbB?hHiIlLqQnNfd")
-# What `memoryview.cast` can give; a view of records does not travel.
 
 SAFE_PACKAGES = ("numpy",)
 # What runs no code of the user's when it is unpickled: its objects are taken for as sure to arrive as built-ins.
@@ -112,7 +110,7 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         """Called by pickle for everything but the built-in types."""
         if type(obj) is memoryview:
-            return _reduced_view(obj)
+            return reduced_view(obj)
         self.saw_classes = self.saw_classes or not (type(obj) in _safe or _is_safe(obj))
         if self._homewards and isinstance(obj, type) and obj in _received:
             return _sent_class, (_received[obj],)
@@ -135,24 +133,6 @@ _safe: set[type] = set()
 # Classes whose instances have come by and are safe: there may be thousands more.
 
 
-def _reduced_view(view: memoryview[Any]) -> Any:
-    """How a view travels: as a buffer, so that it is writable over there if it is so here."""
-    if view.format not in VIEW_FORMATS:
-        return NotImplemented
-    if view.c_contiguous:
-        return _view, (pickle.PickleBuffer(view), view.format, view.shape)
-    data = view.tobytes()
-    return _view, (data if view.readonly else bytearray(data), view.format, view.shape)
-
-
-def _view(buffer: Any, code: Any, shape: tuple[int, ...]) -> memoryview[Any]:
-    """The other end of `_reduced_view`."""
-    flat: memoryview[Any] = memoryview(buffer)
-    if 0 in shape or (code, len(shape)) == (flat.format, flat.ndim):
-        return flat  # `cast` refuses what is empty
-    return flat.cast("B").cast(code) if len(shape) == 1 else flat.cast("B").cast(code, shape)
-
-
 def _pickler_by_value(file: _Output, *, shared: bool, beside: Beside) -> Any:
     """A pickler of cloudpickle's; classes are numbered, so that their instances come home as instances of them.
 
@@ -172,7 +152,7 @@ def _pickler_by_value(file: _Output, *, shared: bool, beside: Beside) -> Any:
 
         def reducer_override(self, obj: Any) -> Any:
             if type(obj) is memoryview:
-                return _reduced_view(obj)
+                return reduced_view(obj)
             if isinstance(obj, _CachedFunction) and obj.__module__ in MAIN_MODULES:
                 parameters = obj.cache_parameters()
                 return _cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
