@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, Unpack, overload
 
 from . import _without_loop
 from ._call import Call, shows_options
-from ._chunking import CostMemory
+from ._costs import CostMemory
 from ._engine import Engine, collect, configured_managers, open_stream
 from ._options import (
     AnyOptions,

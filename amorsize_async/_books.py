@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ._chunk import ChunkReply
-from ._chunking import ChunkSizer, Observation
+from ._chunking import ChunkSizer
+from ._costs import Observation
 from ._narrator import Narrator
 from ._results import Sink
 from ._retries import settled

@@ -7,16 +7,18 @@ With t = smoothed seconds per item, h = parent seconds per chunk, P = workers an
 P*h/t keeps the parent from being the bottleneck (4 ms: see LEAST_SECONDS), T bounds the latency of progress and of
 cancellation, R/(1.5P) bounds the tail (guided self-scheduling, Polychronopoulos and Kuck 1987), the byte and loop caps
 bound the memory that is in flight and the turns of the loop that one chunk takes. What would be left behind the chunk
-and is worth less than a millisecond goes with it.
+and is worth less than a millisecond goes with it. The caps are for what is an item's own: what all items of a chunk
+refer to is moved once, and two of them instead of one show that, see `_common_cost`.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from typing import NamedTuple
 
-__all__ = ("MAX_CHUNK_BYTES", "MAX_CHUNK_BYTES_IN_PIPES", "ChunkSizer", "CostMemory", "Costs", "Observation")
+from ._common_cost import PAIR, PAIR_EVERY, Pairs
+from ._costs import Costs, Observation, mixed, sample_of
+
+__all__ = ("MAX_CHUNK_BYTES", "MAX_CHUNK_BYTES_IN_PIPES", "ChunkSizer")
 
 TARGET_SECONDS = 0.05
 # T: work per chunk. Longer chunks cost the parent less, shorter ones make progress, fairness and cancellation prompt.
@@ -49,18 +51,11 @@ A_TURN_SECONDS, MOST_TURNS, FIRST_TURNS = 0.0003, 12, 3
 SECONDS_A_BYTE = 1e-3 / (1 << 20)
 # What memory that is new takes to get: 0.5 to 2.5 ms a MiB under a hypervisor, a tenth of that elsewhere.
 
-SMALL_TRANSFER = 0.0002
-# Seconds of pickling that say at most how little an item costs: the last chunks of a run may be single items, and what
-# they take would be the first guess of the next run.
-
 MAX_GROWTH = 8
 # A step from one chunk to the next: four steps from 1 item to 4,096, and a misleading first item costs little.
 
-SMOOTHING = 0.3
-# Weight of the newest chunk in the averages.
-
-PIPE_SECONDS = 0.0002
-# The part of h that cannot be measured on the loop: the pool's own threads write, read and wake, 0.2 ms a chunk.
+MOST_OF_A_PAIR = 4
+# How many times as much as a chunk may hold a pair may that is sent to learn from.
 
 TINY_ITEM = 100e-6
 # Items cheaper than this, in seconds, are run several at a time between two looks at the shared cell: the look costs
@@ -71,37 +66,6 @@ MAX_STRIDE = 2048
 FIRST_CONCURRENT, MAX_CONCURRENT = 32, 1000
 # Coroutines of one chunk on a worker's loop at once: of the first, and of any. They wait together, so that a chunk
 # takes about as long as its slowest item, however many there are.
-
-
-class Observation(NamedTuple):
-    """What one chunk cost: items, worker seconds (wall and CPU), bytes each way, and the loop's own seconds.
-
-    bytes_copied: those of both ways that were not pickled but copied. transfer_seconds: pickling and unpickling, which
-    grows with the items. overhead_seconds: all else, which does not.
-    """
-
-    items: int
-    seconds: float
-    cpu_seconds: float = 0.0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    bytes_copied: int = 0
-    transfer_seconds: float = 0.0
-    overhead_seconds: float = 0.0
-
-
-class Costs(NamedTuple):
-    """Smoothed costs: seconds, bytes each way and pickling seconds per item, parent seconds per chunk.
-
-    item_copied: bytes per item, of both ways, that are not pickled but copied.
-    """
-
-    item_seconds: float
-    item_bytes_in: float = 0.0
-    item_bytes_out: float = 0.0
-    item_transfer: float = 0.0
-    item_copied: float = 0.0
-    chunk_overhead: float = PIPE_SECONDS
 
 
 class ChunkSizer:
@@ -130,6 +94,7 @@ class ChunkSizer:
         self.is_async = is_async
         self._total = 0
         self._taken = 0
+        self._pairs = Pairs()
         self._largest = 0 if costs is None else self._ideal(costs, None)
 
     def __repr__(self) -> str:
@@ -142,7 +107,19 @@ class ChunkSizer:
         self._total = max(self._total, remaining or 0)
         if self.costs is None:
             return self._first(remaining)
-        return max(1, min(self._ideal(self.costs, remaining), MAX_GROWTH * max(1, self._largest)))
+        size = max(1, min(self._ideal(self.costs, remaining), MAX_GROWTH * max(1, self._largest)))
+        return PAIR if size == 1 and self._pair_tells(self.costs, remaining) else size
+
+    def _pair_tells(self, costs: Costs, remaining: int | None) -> bool:
+        """Whether two items instead of one would tell if they have in common what keeps them apart."""
+        return (
+            self._taken % PAIR_EVERY == PAIR_EVERY - 1
+            and (remaining is None or remaining > PAIR * self.n_jobs)
+            and (self.most is None or self.most >= PAIR)
+            and PAIR * costs.item_seconds < TARGET_SECONDS
+            and PAIR * (costs.item_bytes_in + costs.item_bytes_out) < MOST_OF_A_PAIR * self.max_bytes
+            and self._capped(costs, PAIR) < PAIR
+        )
 
     def taken(self) -> None:
         """Note that a chunk was taken from the input."""
@@ -190,19 +167,11 @@ class ChunkSizer:
         if seen.items < 1:
             return
         self._largest = max(self._largest, seen.items)
-        self.costs = _mixed(self.costs, self._sample(seen), small=seen.transfer_seconds < SMALL_TRANSFER)
-
-    def _sample(self, seen: Observation) -> Costs:
-        seconds = seen.cpu_seconds if self.is_async else seen.seconds
-        pickled = 1 - seen.bytes_copied / max(1, seen.bytes_in + seen.bytes_out)
-        return Costs(
-            seconds / seen.items,
-            seen.bytes_in / seen.items,
-            seen.bytes_out / seen.items,
-            seen.transfer_seconds * pickled / seen.items,
-            seen.bytes_copied / seen.items,
-            PIPE_SECONDS + seen.overhead_seconds,
-        )
+        common = self._pairs.learn(seen.items, seen.moved)
+        if common is None:
+            self.costs = mixed(self.costs, seen, is_async=self.is_async)
+        else:
+            self.costs = sample_of(seen, common, is_async=self.is_async)
 
     def _ideal(self, costs: Costs, remaining: int | None) -> int:
         item = max(costs.item_seconds, 1e-9)
@@ -235,35 +204,3 @@ class ChunkSizer:
         # Whatever a chunk costs, nobody should stay idle; unless all that is left is worth no more than it costs.
         floor = max(CRUMBS_SECONDS / item, min(floor, math.ceil(remaining / self.n_jobs)))
         return min(floor, remaining), min(wanted, remaining / (TAIL * self.n_jobs))
-
-
-def _mixed(before: Costs | None, sample: Costs, *, small: bool) -> Costs:
-    """The moving average; the first chunk after a guess from an earlier run counts like any other.
-
-    small: what was to be pickled was so little that its cost is mostly that of any chunk.
-    """
-    if before is None:
-        return sample
-
-    mixed = Costs._make([old + SMOOTHING * (new - old) for old, new in zip(before, sample, strict=True)])
-    return mixed._replace(item_transfer=min(before.item_transfer, sample.item_transfer)) if small else mixed
-
-
-class CostMemory:
-    """What the functions of an executor cost when they last ran: the first guess of their next run."""
-
-    def __init__(self, limit: int = 256) -> None:
-        self._limit = limit
-        self._costs: OrderedDict[bytes, Costs] = OrderedDict()
-
-    def recall(self, digest: bytes) -> Costs | None:
-        """The costs of the function with this digest, None if it has not run."""
-        return self._costs.get(digest)
-
-    def remember(self, digest: bytes, costs: Costs | None) -> None:
-        """Note what a run has learnt; the function that ran longest ago is forgotten first."""
-        if costs is not None:
-            self._costs[digest] = costs
-            self._costs.move_to_end(digest)
-            if len(self._costs) > self._limit:
-                self._costs.popitem(last=False)

@@ -17,8 +17,9 @@ from . import _payload
 from ._arena import Arena, Arenas
 from ._bus import EventBus
 from ._call import Call, checked_number
-from ._chunking import MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES, ChunkSizer, CostMemory
+from ._chunking import MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES, ChunkSizer
 from ._configured_hooks import configured_hooks
+from ._costs import CostMemory
 from ._narrator import Narrator
 from ._parcel import Bundle
 from ._parts import give_way

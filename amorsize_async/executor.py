@@ -16,7 +16,7 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
 from . import _payload
 from ._admission import Admission, Ticket
 from ._call import Call, checked_managers, checked_number, shows_options
-from ._chunking import CostMemory
+from ._costs import CostMemory
 from ._engine import Engine, collect, configured_managers, open_stream
 from ._home import Home
 from ._job import Job, wait_all

@@ -181,3 +181,11 @@ def slowly(item):
     """Take a while."""
     time.sleep(0.05)
     return item
+
+
+TABLE = list(range(100_000))
+
+
+def beside_a_table(item):
+    """Refer to a large object in each result."""
+    return item, TABLE

@@ -10,7 +10,7 @@ import pytest
 import amorsize_async
 from amorsize_async import AsyncExecutor
 from amorsize_async._chunk import Chunk, ChunkReply
-from amorsize_async._chunking import Costs, Observation
+from amorsize_async._costs import Costs, Observation
 from amorsize_async._failures import Failure
 from amorsize_async._job import JobProgress
 from amorsize_async._wire import Batch, FailedItem

@@ -132,6 +132,15 @@ async def test_large_results_of_small_items_are_whole(executor):
     assert [(len(result), set(result)) for result in results] == [(size, {size % 251}) for size in sizes]
 
 
+async def test_results_that_refer_to_one_large_object_travel_together(executor):
+    """It is moved once for each chunk, and so there are few: alone, each looks as heavy as the object is."""
+    results, report = await executor.execute(large_jobs.beside_a_table, range(1000), return_report=True)
+
+    assert [number for number, _ in results] == list(range(1000))
+    assert all(table == large_jobs.TABLE for _, table in results[::100])
+    assert report.chunks < 200
+
+
 async def test_arrays_of_many_sizes_come_home_in_blocks_as_they_were(executor):
     """Neighbours share memory here, and do not overlap."""
     sizes = [3_000, 600_000, 20_000, 5 * MIB, 17, 2 * MIB, 2 * MIB, 100_000] * 3

@@ -13,12 +13,12 @@ from amorsize_async._chunking import (
     MAX_CHUNK_BYTES,
     MAX_GROWTH,
     MAX_STRIDE,
+    MOST_OF_A_PAIR,
     TARGET_SECONDS,
     ChunkSizer,
-    CostMemory,
-    Costs,
-    Observation,
 )
+from amorsize_async._common_cost import PAIR_EVERY
+from amorsize_async._costs import CostMemory, Costs, Observation
 
 
 def settled(seconds, n_jobs=2, rounds=12, **fields):
@@ -129,6 +129,63 @@ def test_bytes_bound_a_chunk_in_either_direction():
         sizer.observe(Observation(n, n * 1e-6, bytes_out=n * 10_000))
 
     assert sizer.next_size(None) <= MAX_CHUNK_BYTES / 10_000 < size
+
+
+MIB = 1 << 20
+
+
+def sizes_of_a_run(cost, items=2000, **options):
+    """The sizes of a run's chunks; `cost(start, size)` gives the bytes of a chunk, and a MiB takes 4 ms to move."""
+    sizer = ChunkSizer(2, max_bytes=MAX_CHUNK_BYTES, **options)
+    sizes, done = [], 0
+    while done < items:
+        size = min(sizer.next_size(items - done), items - done)
+        sizer.taken()
+        moved = cost(done, size)
+        sizer.observe(Observation(size, size * 1e-6, bytes_out=moved, transfer_seconds=moved * 4e-3 / MIB))
+        sizes.append(size)
+        done += size
+    return sizes, sizer
+
+
+def test_items_that_refer_to_one_large_object_go_together():
+    """Alone, each looks as heavy as that, and it would be sent two thousand times."""
+    sizes, sizer = sizes_of_a_run(lambda _, size: MIB + 40 * size)
+
+    assert len(sizes) < 30
+    again, _ = sizes_of_a_run(lambda _, size: MIB + 40 * size, costs=sizer.costs)
+    assert len(again) < 20
+
+
+def test_items_that_are_large_themselves_stay_alone():
+    """Now and then two of them show that nothing is common to them."""
+    sizes, _ = sizes_of_a_run(lambda _, size: 5 * MIB * size)
+
+    assert set(sizes) == {1, 2}
+    assert sizes.count(2) <= len(sizes) / PAIR_EVERY
+
+
+def test_items_that_have_nothing_in_common_any_more_go_in_small_chunks_again():
+    """What the first twenty thousand share, the others do not have; each has 64 KiB of its own.
+
+    The bound is passed by no more than what was common.
+    """
+
+    def cost(start, size):
+        return MIB + 40 * size if start < 20_000 else (MIB // 16) * size
+
+    sizes, _ = sizes_of_a_run(cost, items=40_000)
+
+    assert max(sizes) > 1_000
+    assert max(sizes[-200:]) <= 32
+
+
+@pytest.mark.parametrize("item", [9 * MIB, 40 * MIB], ids=["more than a chunk", "more than any pair"])
+def test_items_of_more_than_a_chunk_are_paired_within_a_bound(item):
+    """To learn from two of them is not worth any amount of memory."""
+    sizes, _ = sizes_of_a_run(lambda _, size: item * size, items=200)
+
+    assert max(sizes) * item <= max(item, MOST_OF_A_PAIR * MAX_CHUNK_BYTES)
 
 
 def test_a_fixed_chunksize_is_kept_and_has_no_budget():
