@@ -54,9 +54,6 @@ SECONDS_A_BYTE = 1e-3 / (1 << 20)
 MAX_GROWTH = 8
 # A step from one chunk to the next: four steps from 1 item to 4,096, and a misleading first item costs little.
 
-MOST_OF_A_PAIR = 4
-# How many times as much as a chunk may hold a pair may that is sent to learn from.
-
 TINY_ITEM = 100e-6
 # Items cheaper than this, in seconds, are run several at a time between two looks at the shared cell: the look costs
 # 0.1 microseconds, and a stride is worth at most this much work.
@@ -117,7 +114,7 @@ class ChunkSizer:
             and (remaining is None or remaining > PAIR * self.n_jobs)
             and (self.most is None or self.most >= PAIR)
             and PAIR * costs.item_seconds < TARGET_SECONDS
-            and PAIR * (costs.item_bytes_in + costs.item_bytes_out) < MOST_OF_A_PAIR * self.max_bytes
+            and costs.item_bytes_in + costs.item_bytes_out <= self.max_bytes  # what is larger by itself stays alone
             and self._capped(costs, PAIR) < PAIR
         )
 

@@ -13,7 +13,6 @@ from amorsize_async._chunking import (
     MAX_CHUNK_BYTES,
     MAX_GROWTH,
     MAX_STRIDE,
-    MOST_OF_A_PAIR,
     TARGET_SECONDS,
     ChunkSizer,
 )
@@ -180,12 +179,11 @@ def test_items_that_have_nothing_in_common_any_more_go_in_small_chunks_again():
     assert max(sizes[-200:]) <= 32
 
 
-@pytest.mark.parametrize("item", [9 * MIB, 40 * MIB], ids=["more than a chunk", "more than any pair"])
-def test_items_of_more_than_a_chunk_are_paired_within_a_bound(item):
+def test_items_of_more_than_a_chunk_have_no_company():
     """To learn from two of them is not worth any amount of memory."""
-    sizes, _ = sizes_of_a_run(lambda _, size: item * size, items=200)
+    sizes, _ = sizes_of_a_run(lambda _, size: 9 * MIB * size, items=200)
 
-    assert max(sizes) * item <= max(item, MOST_OF_A_PAIR * MAX_CHUNK_BYTES)
+    assert set(sizes) == {1}
 
 
 def test_a_fixed_chunksize_is_kept_and_has_no_budget():
