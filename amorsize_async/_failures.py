@@ -87,16 +87,16 @@ def unloadable_item(index: int, cause: BaseException) -> UnpicklableError:
     return error
 
 
-def received(failure: Failure, index: int | None) -> BaseException:
+def received(failure: Failure, index: int | None, *, gently: bool = False) -> BaseException:
     """The exception of a failure in the parent: the user's own, with the remote traceback and a note with the index.
 
-    index: None for the initializer's.
+    index: None for the initializer's. gently: let other threads run meanwhile.
     """
     whose = "the initializer" if index is None else f"item {index}"
     exc = failure.exception
     if isinstance(exc, bytes):
         try:
-            exc = _payload.loads(exc)
+            exc = _payload.load_pickle(exc, gently=gently)
         except BaseException as cause:  # noqa: BLE001 - it loaded in the worker; here its module may be another
             exc = RemoteError(f"the exception of {whose} cannot be unpickled here: {kind_of(cause)}")
             exc.__context__ = cause

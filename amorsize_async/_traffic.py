@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
+from ._arrivals import Arrivals
 from ._books import Books
 from ._chunk import ChunkReply
 from ._chunking import ChunkSizer
@@ -29,8 +30,9 @@ from ._run_options import RunOptions
 from ._sharing import Share
 from ._shielding import ended
 from ._stopwatch import Stopwatch
-from ._transport import ONE_A_TURN, Transport
-from ._wire import Batch, Loaded, Terms, failed_items, load_values
+from ._transport import Transport
+from ._turns import ONE_A_TURN
+from ._wire import Batch, Loaded, Terms, load_values, with_unloadable
 from ._worker import send_singly
 from .backends import Place, Pool
 from .errors import AmorsizeError, ExecutorClosedError
@@ -68,7 +70,9 @@ class Traffic:
         self._options = options
         self._books = books
         self._tally = books.tally
-        self._transport = Transport(function, pool, sizer)
+        alone = asyncio.Lock()
+        self._transport = Transport(function, pool, sizer, alone)
+        self._arrivals = Arrivals(alone, sizer.n_jobs)
         casualties = Casualties(options.max_item_deaths, share.limit)
         self._judge = Judge(casualties, options.retry, options.item_timeout)
         self._launcher = Launcher(function, pool=pool, share=share, sizer=sizer, options=options)
@@ -110,7 +114,7 @@ class Traffic:
 
     async def place(self) -> Place:
         """A place for one chunk; that there is none, and will be none, ends the run."""
-        await self._transport.caught_up()
+        await self._arrivals.caught_up()
         try:
             return await self._pool.acquire(self._share)
         except AmorsizeError as exc:
@@ -229,7 +233,7 @@ class Traffic:
         """Unpack a reply, enter it into the books, deliver its values, and send on what is still to be run."""
         batch, watch = flight.batch, flight.watch
         arena = flight.job.arena
-        loaded = await self._transport.loaded(reply, arena, watch)
+        loaded = await self._arrivals.loaded(reply, arena, watch)
         watch.transfer()
         loaded = loaded or await self._sent_singly(flight, reply)
         await self._transport.take_back_from(reply, flight.job)
@@ -239,7 +243,9 @@ class Traffic:
             await self._recovery().halve(batch)
             return
         values, unloadable = loaded
-        failures = failed_items(reply, batch, flight.job.unsendable, unloadable)
+        failures = with_unloadable(
+            await self._arrivals.failed(reply, batch, flight.job, watch) if reply.failures else [], batch, unloadable
+        )
         again = second_chances(self._options.retry, batch, failures)
         if again:
             retried = {index for part in again for index in part.indices}

@@ -15,6 +15,9 @@ __all__ = ("Unpickling", "load_pickle", "loads")
 
 loads, Unpickler = pickle.loads, pickle.Unpickler
 
+FRAME = 1 << 16
+# Bytes that an unpickler reads at once: others have no turn within them.
+
 
 class Unpickling:
     """Unpickles what one `Pickling` has made, in the same order. gently: other threads run meanwhile."""
@@ -34,7 +37,7 @@ class Unpickling:
 
 def load_pickle(pickled: bytes | Bundle, *, gently: bool = False) -> Any:
     """Unpickle a pickle that stands alone. gently: other threads run meanwhile."""
-    if gently and isinstance(pickled, Bundle):
+    if gently and (isinstance(pickled, Bundle) or len(pickled) > FRAME):
         return Unpickling(gently=True).load(pickled)
     return loads(_stream_of(pickled), buffers=pickled.buffers if isinstance(pickled, Bundle) else None)
 

@@ -37,6 +37,7 @@ __all__ = (
     "load_values",
     "slice_for",
     "verdict",
+    "with_unloadable",
 )
 
 
@@ -223,23 +224,29 @@ def _fetched(parcel: Parcel, arena: Arena | None) -> Parcel:
 
 
 def failed_items(
-    reply: ChunkReply, batch: Batch, unsendable: dict[int, BaseException], unloadable: dict[int, BaseException]
+    failures: Sequence[Failure], batch: Batch, unsendable: dict[int, BaseException], *, gently: bool = False
 ) -> list[FailedItem]:
-    """What failed in a chunk, in the worker or on the way, by rising index."""
-    failures = {failure.offset: _failed(failure, batch, unsendable) for failure in reply.failures}
-    for offset, exc in unloadable.items():
-        failures[offset] = _unloadable(batch.start + offset, exc)
-    return [failures[offset] for offset in sorted(failures)]
+    """What failed in the worker, or was never sent to it. gently: let other threads run meanwhile."""
+    return [_failed(failure, batch, unsendable, gently=gently) for failure in failures]
 
 
-def _failed(failure: Failure, batch: Batch, unsendable: dict[int, BaseException]) -> FailedItem:
+def _failed(failure: Failure, batch: Batch, unsendable: dict[int, BaseException], *, gently: bool) -> FailedItem:
     index = batch.start + failure.offset
     if failure.offset in unsendable:
         cause = unsendable[failure.offset]
         error = _payload.unpicklable("item", batch.items[failure.offset], cause, where=f"item {index}")
         error.__cause__ = cause
         return FailedItem(index, error, "")
-    return FailedItem(index, received(failure, index), failure.traceback)
+    return FailedItem(index, received(failure, index, gently=gently), failure.traceback)
+
+
+def with_unloadable(failures: list[FailedItem], batch: Batch, unloadable: dict[int, BaseException]) -> list[FailedItem]:
+    """The failures of a batch, with those of results that did not unpickle, by rising index."""
+    if not unloadable:
+        return failures
+    each = {failed.index: failed for failed in failures}
+    each |= {batch.start + offset: _unloadable(batch.start + offset, exc) for offset, exc in unloadable.items()}
+    return [each[index] for index in sorted(each)]
 
 
 def _unloadable(index: int, cause: BaseException) -> FailedItem:

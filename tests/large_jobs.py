@@ -50,6 +50,11 @@ def numbers(count):
     return list(range(count))
 
 
+def raise_numbers(count):
+    """Fail with many."""
+    raise ValueError(list(range(count)))
+
+
 def element(array, index):
     """Look something up in a constant."""
     return int(array[index])
