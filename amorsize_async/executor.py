@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
 
@@ -37,6 +36,7 @@ from ._options import (
 )
 from ._payload import Applied, AppliedAsync
 from ._setup import cpus_here, refuse_too_deep, slot_settings
+from ._statistics import ExecutorStatistics, statistics_of
 from ._stream import ResultStream
 from .backends import LocalPool
 from .errors import ExecutorClosedError
@@ -50,29 +50,6 @@ T = TypeVar("T")
 
 _NOT_GIVEN: Any = ...
 # Neither a callable nor iterable, so a call that lacks one of the two is refused as any wrong one is.
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutorStatistics:
-    """An executor at one moment.
-
-    n_jobs: workers it may have. workers: pids of those that are there. busy: workers that have a chunk. queued: chunks
-    that wait for a worker. chunks: chunks in workers now. started, lost, recycled: workers that were started, died, and
-    were replaced as worn so far. closed: whether it takes no more calls. pending: calls that are in it, waiting or
-    running. max_pending: how many it takes at once, None for any number.
-    """
-
-    n_jobs: int
-    workers: tuple[int, ...]
-    busy: int
-    queued: int
-    chunks: int
-    started: int
-    lost: int
-    recycled: int
-    closed: bool
-    pending: int
-    max_pending: int | None
 
 
 class AsyncExecutor:
@@ -302,21 +279,7 @@ class AsyncExecutor:
 
     def statistics(self) -> ExecutorStatistics:
         """What the executor holds and does at this moment."""
-        pool = self._home.pool
-        places = [] if pool is None else pool.places
-        return ExecutorStatistics(
-            n_jobs=self._n_jobs,
-            workers=tuple(place.pid for place in places if place.pid is not None),
-            busy=sum(place.load > 0 for place in places),
-            queued=0 if pool is None else pool.queued,
-            chunks=sum(place.load for place in places),
-            started=0 if pool is None else pool.started,
-            lost=0 if pool is None else pool.lost,
-            recycled=0 if pool is None else pool.recycled,
-            closed=pool is not None and pool.closed,
-            pending=self._admission.pending,
-            max_pending=self._admission.max_pending,
-        )
+        return statistics_of(self._home.pool, self._n_jobs, self._admission)
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
