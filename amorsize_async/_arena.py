@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 from . import _stored, _system
 from ._stored import LONG, Stored
@@ -61,6 +62,7 @@ class Arena:
         self._map: mmap.mmap | None = None
         self.room: int = 0
         self.used: bool = False
+        _all.add(self)
 
     def __repr__(self) -> str:
         return f"<Arena {'closed' if self.descriptor < 0 else os.fstat(self.descriptor).st_size}>"
@@ -132,6 +134,19 @@ class Arena:
         descriptor, self.descriptor, self._map, self.room = self.descriptor, -1, None, 0
         if descriptor >= 0:
             os.close(descriptor)
+
+
+_all: WeakSet[Arena] = WeakSet()
+
+
+def _forked() -> None:
+    """In a fork of this process: let go of what is its parent's, or the memory would be held until both have ended."""
+    for arena in list(_all):
+        arena.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 @dataclass(slots=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 
 from amorsize_async import _arena, _payload, _stored, _system, _wire
@@ -67,3 +71,23 @@ def test_memory_is_mapped_when_it_is_used_again(arena, monkeypatch):
     arena.write(memoryview(b"abc"), 4997)
     assert arena.read(_stored.Stored(4996, 4, readonly=True)) == bytes([5000 % 256]) + b"abc"
     assert _stored.read(arena.descriptor, _stored.Stored(4997, 3, readonly=True)) == b"abc"
+
+
+def test_a_fork_holds_no_memory_of_its_parents(arena):
+    """Neither by a descriptor nor by a map; the parent's own is as it was."""
+    for _ in range(2):  # it is mapped from its second chunk on
+        arena.write(memoryview(b"x" * 5000), 0)
+        arena.rest()
+    descriptor = arena.descriptor
+
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            still_open = os.path.lexists(f"/proc/self/fd/{descriptor}")
+            os._exit(still_open or str(arena.address.inode) in Path("/proc/self/maps").read_text(encoding="utf-8"))
+        os._exit(2)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    arena.write(memoryview(b"y" * 5000), 0)
+    assert bytes(arena.read(_stored.Stored(0, 5000, readonly=True))) == b"y" * 5000
