@@ -39,5 +39,5 @@ async def in_thread(call: Callable[[], R]) -> R:
     try:
         return await outcome
     finally:
-        if not outcome.cancelled():
+        if outcome.done() and not outcome.cancelled():
             thread.join()  # it has nothing left to do

@@ -1,0 +1,53 @@
+"""Blocking calls beside the loop: their outcome, and who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+
+import pytest
+
+from amorsize_async._threads import in_thread
+
+
+async def test_what_a_call_returns_or_raises_comes_back():
+    """Whatever it is."""
+    assert await in_thread(lambda: threading.current_thread().daemon) is True
+    with pytest.raises(SystemExit):
+        await in_thread(lambda: sys.exit(3))
+
+
+async def test_no_thread_is_left_when_its_call_has_ended():
+    """The caller has waited for its very end."""
+    before = threading.enumerate()
+    await in_thread(int)
+
+    assert threading.enumerate() == before
+
+
+@pytest.mark.parametrize("how", ["cancelled", "closed", "interrupted"])
+async def test_a_caller_that_has_to_go_does_not_wait_for_the_call(how):
+    """A Ctrl-C hits the loop's thread wherever it is, and a loop that ends closes its coroutines."""
+    free = threading.Event()
+    late = threading.Timer(10.0, free.set)
+    late.start()
+    waiting = in_thread(free.wait)
+    try:
+        if how == "cancelled":
+            task = asyncio.ensure_future(waiting)
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            waiting.send(None)
+            if how == "closed":
+                waiting.close()
+            else:
+                with pytest.raises(KeyboardInterrupt):
+                    waiting.throw(KeyboardInterrupt())
+        assert not free.is_set()
+    finally:
+        late.cancel()
+        free.set()
