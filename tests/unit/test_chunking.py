@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -177,6 +178,33 @@ def test_items_that_have_nothing_in_common_any_more_go_in_small_chunks_again():
 
     assert max(sizes) > 1_000
     assert max(sizes[-200:]) <= 32
+
+
+@pytest.mark.parametrize("every", [3, 5, 10, 50])
+def test_a_large_item_and_an_almost_empty_one_only_look_as_if_they_shared_something(every):
+    """Together they weigh as much as the single ones before them. A chunk may be a few times too large for it, once."""
+    random = Random(every)
+    sizes = [10 if random.randrange(every) == 0 else 5 * MIB for _ in range(2000)]
+    chunks: list[int] = []
+
+    def cost(start, size):
+        chunks.append(sum(sizes[start : start + size]))
+        return chunks[-1]
+
+    sizes_of_a_run(cost)
+
+    assert max(chunks) <= 5 * MAX_CHUNK_BYTES
+
+
+def test_what_an_earlier_run_found_common_is_believed_a_little_at_a_time():
+    """The items of the next run may be anything."""
+    sizer = ChunkSizer(2, costs=Costs(1e-6, common_bytes_out=5 * MIB))
+    sizes = []
+    for _ in range(3):
+        sizes.append(sizer.next_size(None))
+        sizer.observe(Observation(sizes[-1], 1e-6, bytes_out=5 * MIB))
+
+    assert sizes == [4, 8, 16]
 
 
 def test_items_of_more_than_a_chunk_have_no_company():
