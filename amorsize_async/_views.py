@@ -46,6 +46,9 @@ def _native(view: memoryview[Any]) -> str | None:
 def _view(buffer: Any, code: Any, shape: tuple[int, ...]) -> memoryview[Any]:
     """The other end of `reduced_view`."""
     flat: memoryview[Any] = memoryview(buffer)
-    if 0 in shape or (code, len(shape)) == (flat.format, flat.ndim):
-        return flat  # `cast` refuses what is empty
+    if (code, len(shape)) == (flat.format, flat.ndim):
+        return flat
+    if 0 in shape:  # `cast` refuses what is empty: an end of what is not
+        empty = memoryview(bytearray(calcsize(code))).cast(code)[:0]
+        return empty.toreadonly() if flat.readonly else empty
     return flat.cast("B").cast(code) if len(shape) == 1 else flat.cast("B").cast(code, shape)

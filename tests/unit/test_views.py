@@ -81,3 +81,14 @@ def test_a_view_with_gaps_arrives_without_them():
         assert back == view
         assert back.readonly == view.readonly
         assert back.c_contiguous
+
+
+@pytest.mark.parametrize("code", "bhilqfd")
+@pytest.mark.parametrize("readonly", [False, True])
+def test_an_empty_view_keeps_its_format(code, readonly):
+    """A batch may be empty, and what it becomes over there has the type of its elements."""
+    view = memoryview(array.array(code))
+    back = there_and_back(view.toreadonly() if readonly else view)
+
+    assert (back.format, back.itemsize, back.shape) == (code, view.itemsize, (0,))
+    assert back.readonly == readonly
