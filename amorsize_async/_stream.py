@@ -24,9 +24,10 @@ R = TypeVar("R")
 
 BREATH = 0.002
 """Seconds a consumer that never waits may have the loop for itself: the loop lag that is promised."""
-HANDFUL_SECONDS, MOST_AT_ONCE, GROWTH = 0.0005, 1000, 8
+HANDFUL_SECONDS, MOST_AT_ONCE, GROWTH = 0.0005, 100, 8
 # What a consumer takes over a handful of values, between two looks at the clock: seconds, and values at most, since a
-# look costs as much as ten of them; and how many times as many as the one before it may be.
+# look costs as much as ten of them, and a consumer may turn slow within a handful; and how many times as many as the
+# one before it may be.
 
 
 class ResultStream(Generic[R]):

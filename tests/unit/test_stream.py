@@ -80,6 +80,26 @@ async def test_a_consumer_that_never_waits_lets_others_have_the_loop():
     assert turns >= 0.5 / BREATH / 10
 
 
+async def test_a_consumer_that_turns_slow_is_noticed_soon():
+    """It skipped thousands in no time, and now it takes its time over each: others wait for one handful of them."""
+    stream, seen, waited = stream_of(list(range(12_000))), 0, []
+
+    async def other():
+        while True:
+            before = seen
+            await asyncio.sleep(0)
+            waited.append(seen - max(before, 10_000))
+
+    task = asyncio.ensure_future(other())
+    async for value in stream:
+        seen = value
+        if value > 10_000:
+            burn(BREATH / 8)
+    task.cancel()
+
+    assert max(waited) <= 100
+
+
 async def test_a_value_is_the_consumers_alone_when_it_has_it():
     """It may be large, and many more of its piece may follow."""
     piece = [Thing() for _ in range(100)]
@@ -165,4 +185,4 @@ def test_a_consumer_that_becomes_quick_gets_more_again():
         pace.asked(10.0 + n)
         sizes.append(pace.handful)
 
-    assert sizes == [GROWTH, GROWTH**2, GROWTH**3, MOST_AT_ONCE, MOST_AT_ONCE]
+    assert sizes == [min(GROWTH**n, MOST_AT_ONCE) for n in range(1, 6)]
