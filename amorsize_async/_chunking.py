@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 
-from ._common_cost import PAIR, PAIR_EVERY, Moved, Pairs
+from ._common_cost import Moved, Pairs
 from ._costs import Costs, Observation, mixed, sample_of
 
 __all__ = ("MAX_CHUNK_BYTES", "MAX_CHUNK_BYTES_IN_PIPES", "ChunkSizer")
@@ -51,12 +51,8 @@ A_TURN_SECONDS, MOST_TURNS, FIRST_TURNS = 0.0003, 12, 3
 SECONDS_A_BYTE = 1e-3 / (1 << 20)
 # What memory that is new takes to get: 0.5 to 2.5 ms a MiB under a hypervisor, a tenth of that elsewhere.
 
-MAX_GROWTH, SHARING_GROWTH = 8, 2
-# A step from one chunk to the next: four steps from 1 item to 4,096, and a misleading first item costs little. The
-# other is for items that seem to have something in common: a large one with an almost empty one looks like that, too.
-
-SHARING_SLACK = 1.5
-# What a chunk's own may be over `max_bytes` before nothing of it is taken for common: its items only looked alike.
+MAX_GROWTH = 8
+# A step from one chunk to the next: four steps from 1 item to 4,096, and a misleading first item costs little.
 
 TINY_ITEM = 100e-6
 # Items cheaper than this, in seconds, are run several at a time between two looks at the shared cell: the look costs
@@ -95,8 +91,7 @@ class ChunkSizer:
         self.is_async = is_async
         self._total = 0
         self._taken = 0
-        self._pairs = Pairs()
-        self._pairs_tell, self._sharing = True, PAIR
+        self._pairs = Pairs(max_bytes)
         self._largest = 0 if costs is None else self._ideal(costs, None)
 
     def __repr__(self) -> str:
@@ -110,23 +105,20 @@ class ChunkSizer:
         if self.costs is None:
             return self._first(remaining)
         size = max(1, min(self._ideal(self.costs, remaining), self._most_next(self.costs)))
-        return PAIR if size == 1 and self._pair_tells(self.costs, remaining) else size
+        return self._pairs.size_of(self._taken) if size == 1 and self._may_be_two(self.costs, remaining) else size
 
     def _most_next(self, costs: Costs) -> int:
-        """As many as the chunks before it allow: what a pair had in common is believed of twice as many, and so on."""
         most = MAX_GROWTH * max(1, self._largest)
-        return min(most, SHARING_GROWTH * self._sharing) if costs.common.size else most
+        return min(most, self._pairs.most) if costs.common.size else most
 
-    def _pair_tells(self, costs: Costs, remaining: int | None) -> bool:
-        """Whether two items instead of one would tell if they have in common what keeps them apart."""
+    def _may_be_two(self, costs: Costs, remaining: int | None) -> bool:
+        """Whether a single item goes alone because of what it takes to move, and two would do no harm."""
         return (
-            self._pairs_tell
-            and self._taken % PAIR_EVERY == PAIR_EVERY - 1
-            and (remaining is None or remaining > PAIR * self.n_jobs)
-            and (self.most is None or self.most >= PAIR)
-            and PAIR * costs.item_seconds < TARGET_SECONDS
+            (remaining is None or remaining > 2 * self.n_jobs)
+            and (self.most is None or self.most > 1)
+            and 2 * costs.item_seconds < TARGET_SECONDS
             and costs.item_bytes_in + costs.item_bytes_out <= self.max_bytes  # what is larger by itself stays alone
-            and self._capped(costs, PAIR) < PAIR
+            and self._capped(costs, 2) == 1
         )
 
     def taken(self) -> None:
@@ -175,19 +167,12 @@ class ChunkSizer:
         if seen.items < 1:
             return
         self._largest = max(self._largest, seen.items)
-        common = self._pairs.learn(seen.items, seen.moved)
-        if common is not None:
-            self.costs, self._sharing = sample_of(seen, common, is_async=self.is_async), PAIR
-        elif self._shares_nothing(seen):
-            self.costs, self._pairs_tell = sample_of(seen, Moved(), is_async=self.is_async), False
-        else:
+        known = Moved() if self.costs is None else self.costs.common
+        common = self._pairs.learn(seen.items, seen.moved, known)
+        if common is None:
             self.costs = mixed(self.costs, seen, is_async=self.is_async)
-            self._sharing = max(self._sharing, seen.items)
-
-    def _shares_nothing(self, seen: Observation) -> bool:
-        """Whether a chunk shows that what its items seemed to have in common is each one's own."""
-        common = Moved() if self.costs is None else self.costs.common
-        return common.size > 0 and seen.moved.less(common).size > SHARING_SLACK * self.max_bytes
+        else:
+            self.costs = sample_of(seen, common, is_async=self.is_async)
 
     def _ideal(self, costs: Costs, remaining: int | None) -> int:
         item = max(costs.item_seconds, 1e-9)

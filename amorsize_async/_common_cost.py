@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-__all__ = ("PAIR", "PAIR_EVERY", "Moved", "Pairs")
+__all__ = ("Moved", "Pairs")
 
 PAIR, PAIR_EVERY = 2, 8
 # Items of a chunk that shows it, and of how many chunks of a single item one is a pair instead: two heavy items
@@ -18,6 +18,13 @@ PAIR, PAIR_EVERY = 2, 8
 ALIKE = 1.1
 # How much more than the smallest of the single items before it a pair may hold, and the largest of those, for its size
 # to be that of what it refers to. Items that differ in size say nothing.
+
+BELIEF_GROWTH = 2
+# How many times as many items as the largest chunk that agreed are believed to have the same in common: a large item
+# with an almost empty one looks like a pair that has.
+
+BELIEF_SLACK = 1.5
+# What is left of a chunk without what is common may be over the bound for a chunk by so much; beyond, nothing is.
 
 
 class Moved(NamedTuple):
@@ -38,9 +45,14 @@ class Moved(NamedTuple):
 
 
 class Pairs:
-    """Compares chunks of two items with those of one."""
+    """Compares chunks of two items with those of one, and says how far what they show is to be believed.
 
-    def __init__(self) -> None:
+    max_bytes: of what a chunk may hold of its items' own.
+    """
+
+    def __init__(self, max_bytes: float) -> None:
+        self._max_bytes = max_bytes
+        self._agreed, self._refuted = PAIR, False
         self._forget()
 
     def _forget(self) -> None:
@@ -48,10 +60,33 @@ class Pairs:
         self._least, self._most = math.inf, 0.0
 
     def __repr__(self) -> str:
-        return f"<Pairs single items of {self._least} to {self._most} bytes>"
+        return f"<Pairs agreed={self._agreed} refuted={self._refuted}>"
 
-    def learn(self, items: int, moved: Moved) -> Moved | None:
-        """What a chunk of items like these takes whatever is in it; None if this one does not tell."""
+    @property
+    def most(self) -> int:
+        """Items of a chunk that may be taken to have something in common."""
+        return BELIEF_GROWTH * self._agreed
+
+    def size_of(self, chunk: int) -> int:
+        """Items of the chunk of this number, from 0, where each item is to be alone: now and then a pair."""
+        return PAIR if chunk % PAIR_EVERY == PAIR_EVERY - 1 and not self._refuted else 1
+
+    def learn(self, items: int, moved: Moved, common: Moved) -> Moved | None:
+        """What a chunk of items like these takes whatever is in it, if this one says so; None: no news.
+
+        common: what was believed so far. A chunk that is much too large without it refutes that, and all pairs to come.
+        """
+        found = self._compared(items, moved)
+        if found is not None:
+            self._agreed = PAIR
+        elif common.size > 0 and moved.less(common).size > BELIEF_SLACK * self._max_bytes:
+            self._refuted = True
+            return Moved()
+        else:
+            self._agreed = max(self._agreed, items)
+        return found
+
+    def _compared(self, items: int, moved: Moved) -> Moved | None:
         if items == 1:
             self._alone = moved
             self._least, self._most = min(self._least, moved.size), max(self._most, moved.size)
