@@ -119,14 +119,15 @@ class Transport:
                 for first in range(0, len(batch.items), width):
                     async with Turn(self._alone, watch):
                         items = batch.items[first : first + width]
-                        packed = slice_for(items, pickling=pickling, stowing=stowing, large=large, watch=_bound())
+                        try:
+                            packed = slice_for(items, pickling=pickling, stowing=stowing, large=large, watch=_bound())
+                        except BaseException:  # noqa: BLE001 - user code: a thread finds out whose, item by item
+                            self.take_back(arena)
+                            return None
                         slices.append(packed)
-            except (asyncio.CancelledError, GeneratorExit):  # not of the items: we are to end
+            except BaseException:  # we are to end; what is raised by pickling, a cancellation even, is not about us
                 self.take_back(arena)
                 raise
-            except BaseException:  # noqa: BLE001 - pickling is user code: a thread finds out whose, item by item
-                self.take_back(arena)
-                return None
         return job_of(batch, self.function, terms, Sliced(tuple(slices)), {}, arena=arena)
 
     async def _packed_beside(self, batch: Batch, terms: Terms, watch: Stopwatch) -> Job:

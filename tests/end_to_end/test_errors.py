@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import signal
@@ -133,6 +134,27 @@ async def test_an_unpicklable_item_fails_alone(executor):
     assert (results[0], results[2]) == (1, 3)
     assert isinstance(results[1], UnpicklableError)
     assert "item 1 cannot be pickled" in str(results[1])
+
+
+class RaisesWhenPickled:
+    """Raises whatever it is given."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __reduce__(self):
+        raise self.kind
+
+
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit, SystemExit])
+async def test_what_pickling_raises_is_the_items_failure_whatever_it_is(executor, kind):
+    """In chunks that are pickled whole, and slice by slice; a cancellation that nobody asked for cancels nothing."""
+    items = [RaisesWhenPickled(kind) if n % 3 == 0 else n for n in range(600)]
+    for chunksize in (None, 20):
+        results = await executor.execute(jobs.identity, items, chunksize=chunksize, return_exceptions=True)
+
+        assert [n for n, result in enumerate(results) if isinstance(result, UnpicklableError)] == list(range(0, 600, 3))
+        assert len(results) == 600
 
 
 async def test_an_item_that_cannot_be_unpickled_fails_alone(each_executor):
