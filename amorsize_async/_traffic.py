@@ -160,11 +160,21 @@ class Traffic:
                 raise RuntimeError("not begun")
             task = self._group.create_task(work, name="amorsize-chunk")
             self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            task.add_done_callback(self._ended)
         except RuntimeError:
             work.close()
             return None
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Have the run cancelled if a task of it alone was, at whatever it waited: by a hook on the loop, say.
+
+        The task group takes a cancelled task for a finished one, and the results of its items would be missing.
+        """
+        self.tasks.discard(task)
+        cancelling = self._task.cancelling() if self._task else 0
+        if task.cancelled() and cancelling == self._cancellations and self._books.outcome is None:
+            self._end(asyncio.CancelledError())
 
     async def _send_again(self, batch: Batch, *, split: bool = False) -> None:
         """Send items that were not run: their worker died or had no more time, or needs them in another form.
@@ -188,17 +198,8 @@ class Traffic:
     # ── a chunk, there and back ──────────────────────────────────────────────────────────────────────────────────────
 
     async def _await_reply(self, flight: Flight) -> None:
-        """Wait for the reply to a batch; that this task alone is cancelled, by a hook on the loop, cancels the run.
-
-        The task group takes a cancelled task for a finished one, and the results of its chunk would be missing.
-        """
-        try:
-            await self._replied(flight)
-        except asyncio.CancelledError as exc:
-            cancelling = self._task.cancelling() if self._task else 0
-            if cancelling == self._cancellations and self._books.outcome is None:
-                self._fail(exc)
-            raise
+        """Wait for the reply to a batch, and end the run if there is no more to wait for."""
+        await self._replied(flight)
         if self._books.over:
             raise _Stop
 
@@ -292,9 +293,13 @@ class Traffic:
 
     def executor_closed(self) -> None:
         """The pool is closed under this run: end it, wherever it waits."""
+        self._end(ExecutorClosedError("the executor was closed while this call ran"))
+
+    def _end(self, exc: BaseException) -> None:
+        """End the run with `exc`, from outside of its tasks."""
 
         async def stop() -> None:
-            self._fail(ExecutorClosedError("the executor was closed while this call ran"))
+            self._fail(exc)
 
         self._in_group(stop())
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 import jobs
-from amorsize_async import AsyncExecutor, HookEvent, HookManager
+from amorsize_async import AsyncExecutor, HookEvent, HookManager, RetryPolicy
 
 
 async def running(executor, count=1):
@@ -51,6 +51,33 @@ async def test_short_items_end_in_the_grace_and_their_workers_live(each_executor
 
     assert set(each_executor.statistics().workers) == workers
     assert await each_executor.execute(jobs.square, [3]) == [9]
+
+
+async def chunk_tasks(call):
+    """Wait until the call has tasks of its own, and give them."""
+    while not (tasks := [task for task in asyncio.all_tasks() if task.get_name() == "amorsize-chunk"]):
+        assert not call.done()
+        await asyncio.sleep(0)
+    return tasks
+
+
+@pytest.mark.parametrize(
+    ("fn", "item"), [(jobs.nap, 0.05), (jobs.divide, 0), (len, list(range(200_000)))], ids=["there", "waits", "packed"]
+)
+@pytest.mark.parametrize("turns", [0, 1, 5, 20])
+async def test_that_a_task_of_a_run_is_cancelled_alone_cancels_the_run(executor, fn, item, turns):
+    """Before it has begun, while it packs, while its chunk is out, between two attempts: no result is left out."""
+    retry = RetryPolicy(attempts=2, wait_initial=0.2, wait_jitter=0)
+    call = asyncio.ensure_future(executor.execute(fn, [item] * 8, chunksize=8, retry=retry, return_exceptions=True))
+    await chunk_tasks(call)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for task in await chunk_tasks(call):
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+    assert await executor.execute(abs, [-1]) == [1]
 
 
 async def test_a_cancelled_call_harms_no_other(executor):
