@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial, reduce
+from itertools import takewhile
 from operator import iadd
 from typing import Any
 
@@ -19,7 +21,7 @@ from ._chunking import MAX_CHUNK_BYTES
 from ._failures import Failure
 from ._parcel import Sliced, copied_size, largest_pickle
 from ._payload import Unpickling
-from ._stopwatch import Stopwatch
+from ._stopwatch import Stopwatch, busy
 from ._stored import Stored, filled, pieces_of
 from ._threads import in_thread
 from ._turns import ONE_A_TURN, Turn, together
@@ -31,8 +33,8 @@ UNPICKLED_ON_LOOP, COPIED_A_TURN = 1 << 17, 1 << 20
 # The most bytes of one pickle that hold the loop: small objects are made from 100 bytes in each microsecond; and what
 # is copied at a turn.
 
-FAILURES_A_TURN = 16
-# Exceptions that are made at a turn: 5 to 20 microseconds each, however little they hold.
+FAILURES_SECONDS = 0.0003
+# What making exceptions may take at a turn: 5 to 20 microseconds each, however little they hold.
 
 
 class Arrivals:
@@ -65,18 +67,20 @@ class Arrivals:
         that nobody knows yet why it could not be sent, in a thread.
         """
         found: list[FailedItem] = []
-        groups = list(together(reply.failures, _size_of, most=FAILURES_A_TURN, most_bytes=ONE_A_TURN))
-        for group in groups:
-            make = partial(failed_items, group, batch, job.unsendable)
-            if _size_of(group[0]) > UNPICKLED_ON_LOOP or any(each.offset in job.unsendable for each in group):
+        left = deque(reply.failures)
+        while left:
+            heavy = list(takewhile(partial(_is_heavy, job), left))
+            if heavy:
                 began = time.perf_counter()
-                found += await in_thread(partial(make, gently=True))
+                found += await in_thread(partial(failed_items, heavy, batch, job.unsendable, gently=True))
                 watch.beside(began)
-            elif len(groups) == 1:
-                found += make()
+                for _ in heavy:
+                    left.popleft()
+            elif not found:
+                found += _some(left, batch, job)
             else:
                 async with Turn(self._alone, watch):
-                    found += make()
+                    found += _some(left, batch, job)
         return found
 
     async def caught_up(self) -> None:
@@ -124,8 +128,19 @@ class Arrivals:
         return load_values(reply, arena)  # as above
 
 
-def _size_of(failure: Failure) -> int:
-    return len(failure.exception) if isinstance(failure.exception, bytes) else 0
+def _is_heavy(job: Job, failure: Failure) -> bool:
+    """Whether an exception is large, or the item is to be looked through for why it was not sent."""
+    pickled = failure.exception
+    return failure.offset in job.unsendable or (isinstance(pickled, bytes) and len(pickled) > UNPICKLED_ON_LOOP)
+
+
+def _some(left: deque[Failure], batch: Batch, job: Job) -> list[FailedItem]:
+    """Make the next exceptions, as many as a turn has time for, and one at least: unpickling is user code."""
+    until = busy() + FAILURES_SECONDS
+    made: list[FailedItem] = []
+    while left and not _is_heavy(job, left[0]) and (not made or busy() < until):
+        made += failed_items([left.popleft()], batch, job.unsendable)
+    return made
 
 
 def _copied(pieces: Sequence[Stored], arena: Arena | None) -> dict[int, Any]:
@@ -134,7 +149,7 @@ def _copied(pieces: Sequence[Stored], arena: Arena | None) -> dict[int, Any]:
 
 
 def _at_a_turn(pieces: Sequence[Stored]) -> Iterator[list[Stored]]:
-    return together(pieces, lambda piece: piece.nbytes, most=len(pieces), most_bytes=COPIED_A_TURN)
+    return together(pieces, lambda piece: piece.nbytes, COPIED_A_TURN)
 
 
 def _is_light(reply: ChunkReply) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 
-from ._common_cost import Moved, Pairs
+from ._common_cost import Pairs
 from ._costs import Costs, Observation, mixed, sample_of
 
 __all__ = ("MAX_CHUNK_BYTES", "MAX_CHUNK_BYTES_IN_PIPES", "ChunkSizer")
@@ -109,7 +109,7 @@ class ChunkSizer:
 
     def _most_next(self, costs: Costs) -> int:
         most = MAX_GROWTH * max(1, self._largest)
-        return min(most, self._pairs.most) if costs.common.size else most
+        return min(most, self._pairs.most(costs.common)) if costs.common else most
 
     def _may_be_two(self, costs: Costs, remaining: int | None) -> bool:
         """Whether a single item goes alone because of what it takes to move, and two would do no harm."""
@@ -167,8 +167,7 @@ class ChunkSizer:
         if seen.items < 1:
             return
         self._largest = max(self._largest, seen.items)
-        known = Moved() if self.costs is None else self.costs.common
-        common = self._pairs.learn(seen.items, seen.moved, known)
+        common = self._pairs.learn(seen.items, seen.size, 0.0 if self.costs is None else self.costs.common)
         if common is None:
             self.costs = mixed(self.costs, seen, is_async=self.is_async)
         else:

@@ -7,9 +7,8 @@ Two of them together take as much as one.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
-__all__ = ("Moved", "Pairs")
+__all__ = ("Pairs",)
 
 PAIR, PAIR_EVERY = 2, 8
 # Items of a chunk that shows it, and of how many chunks of a single item one is a pair instead: two heavy items
@@ -23,25 +22,12 @@ BELIEF_GROWTH = 2
 # How many times as many items as the largest chunk that agreed are believed to have the same in common: a large item
 # with an almost empty one looks like a pair that has.
 
+MOST_BELIEVED = 64
+# How many times as much as a chunk may hold items without anything in common would be, if they were believed to have
+# it once too often.
+
 BELIEF_SLACK = 1.5
 # What is left of a chunk without what is common may be over the bound for a chunk by so much; beyond, nothing is.
-
-
-class Moved(NamedTuple):
-    """What was moved for a chunk: bytes each way, and the seconds of pickling and unpickling."""
-
-    bytes_in: float = 0.0
-    bytes_out: float = 0.0
-    seconds: float = 0.0
-
-    @property
-    def size(self) -> float:
-        """Bytes of both ways."""
-        return self.bytes_in + self.bytes_out
-
-    def less(self, other: Moved) -> Moved:
-        """What is left without the other; not less than nothing."""
-        return Moved(*(max(0.0, mine - its) for mine, its in zip(self, other, strict=True)))
 
 
 class Pairs:
@@ -56,42 +42,41 @@ class Pairs:
         self._forget()
 
     def _forget(self) -> None:
-        self._alone = Moved()
-        self._least, self._most = math.inf, 0.0
+        self._alone, self._least, self._most = 0.0, math.inf, 0.0
 
     def __repr__(self) -> str:
         return f"<Pairs agreed={self._agreed} refuted={self._refuted}>"
 
-    @property
-    def most(self) -> int:
-        """Items of a chunk that may be taken to have something in common."""
-        return BELIEF_GROWTH * self._agreed
+    def most(self, common: float) -> int:
+        """Items of a chunk that may be taken to have so many bytes in common, or that fit even if they have not."""
+        fit = self._max_bytes / common
+        return max(1, int(min(max(BELIEF_GROWTH * self._agreed, fit), MOST_BELIEVED * fit)))
 
     def size_of(self, chunk: int) -> int:
         """Items of the chunk of this number, from 0, where each item is to be alone: now and then a pair."""
         return PAIR if chunk % PAIR_EVERY == PAIR_EVERY - 1 and not self._refuted else 1
 
-    def learn(self, items: int, moved: Moved, common: Moved) -> Moved | None:
-        """What a chunk of items like these takes whatever is in it, if this one says so; None: no news.
+    def learn(self, items: int, size: float, common: float) -> float | None:
+        """The bytes that a chunk of items like these has whatever is in it, if this one tells; None: no news.
 
-        common: what was believed so far. A chunk that is much too large without it refutes that, and all pairs to come.
+        size: bytes of this one, both ways. common: what was believed so far. A chunk that is much too large without it
+        refutes that, and all pairs to come.
         """
-        found = self._compared(items, moved)
+        found = self._compared(items, size)
         if found is not None:
             self._agreed = PAIR
-        elif common.size > 0 and moved.less(common).size > BELIEF_SLACK * self._max_bytes:
+        elif common > 0 and size - common > BELIEF_SLACK * self._max_bytes:
             self._refuted = True
-            return Moved()
+            return 0.0
         else:
             self._agreed = max(self._agreed, items)
         return found
 
-    def _compared(self, items: int, moved: Moved) -> Moved | None:
+    def _compared(self, items: int, size: float) -> float | None:
         if items == 1:
-            self._alone = moved
-            self._least, self._most = min(self._least, moved.size), max(self._most, moved.size)
+            self._alone, self._least, self._most = size, min(self._least, size), max(self._most, size)
         if items != PAIR:
             return None
-        alone, alike = self._alone, max(self._most, moved.size) <= ALIKE * self._least < math.inf
+        alone, alike = self._alone, max(self._most, size) <= ALIKE * self._least < math.inf
         self._forget()
-        return alone.less(moved.less(alone)) if alike else None
+        return min(alone, 2 * alone - size) if alike else None

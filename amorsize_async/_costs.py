@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import NamedTuple
 
-from ._common_cost import Moved
-
 __all__ = ("CostMemory", "Costs", "Observation", "mixed", "sample_of")
 
 SMOOTHING = 0.3
@@ -37,17 +35,16 @@ class Observation(NamedTuple):
     overhead_seconds: float = 0.0
 
     @property
-    def moved(self) -> Moved:
-        """What was moved, with the seconds of what was not only copied."""
-        pickled = 1 - self.bytes_copied / max(1, self.bytes_in + self.bytes_out)
-        return Moved(self.bytes_in, self.bytes_out, self.transfer_seconds * pickled)
+    def size(self) -> int:
+        """Bytes of both ways."""
+        return self.bytes_in + self.bytes_out
 
 
 class Costs(NamedTuple):
     """Smoothed costs: seconds, bytes each way and pickling seconds per item, parent seconds per chunk.
 
-    item_copied: bytes per item, of both ways, that are not pickled but copied. common_...: what a chunk takes to move
-    whatever is in it, beside that; see `_common_cost`.
+    item_copied: bytes per item, of both ways, that are not pickled but copied. common: bytes of a chunk, both ways,
+    whatever is in it, which the others leave out; see `_common_cost`.
     """
 
     item_seconds: float
@@ -56,27 +53,25 @@ class Costs(NamedTuple):
     item_transfer: float = 0.0
     item_copied: float = 0.0
     chunk_overhead: float = PIPE_SECONDS
-    common_bytes_in: float = 0.0
-    common_bytes_out: float = 0.0
-    common_transfer: float = 0.0
-
-    @property
-    def common(self) -> Moved:
-        """What a chunk takes to move whatever is in it."""
-        return Moved(self.common_bytes_in, self.common_bytes_out, self.common_transfer)
+    common: float = 0.0
 
 
-def sample_of(seen: Observation, common: Moved, *, is_async: bool) -> Costs:
-    """The costs as one chunk shows them; is_async: its items ran at once, so that only their CPU time adds up."""
-    own = seen.moved.less(common)
+def sample_of(seen: Observation, common: float, *, is_async: bool) -> Costs:
+    """The costs as one chunk shows them; is_async: its items ran at once, so that only their CPU time adds up.
+
+    Of what it took to move, each item has its part of the bytes that are not common, and of the seconds as much: two
+    chunks differ in seconds by chance.
+    """
+    size = max(1, seen.size)
+    own = (1 - min(1.0, common / size)) / seen.items
     return Costs(
         (seen.cpu_seconds if is_async else seen.seconds) / seen.items,
-        own.bytes_in / seen.items,
-        own.bytes_out / seen.items,
-        own.seconds / seen.items,
+        seen.bytes_in * own,
+        seen.bytes_out * own,
+        seen.transfer_seconds * (1 - seen.bytes_copied / size) * own,
         seen.bytes_copied / seen.items,
         PIPE_SECONDS + seen.overhead_seconds,
-        *common,
+        common,
     )
 
 
@@ -86,7 +81,7 @@ def mixed(before: Costs | None, seen: Observation, *, is_async: bool) -> Costs:
     Where so little was to be pickled that its cost is mostly that of any chunk, an item's can only fall.
     """
     if before is None:
-        return sample_of(seen, Moved(), is_async=is_async)
+        return sample_of(seen, 0.0, is_async=is_async)
     sample = sample_of(seen, before.common, is_async=is_async)
     costs = Costs._make([old + SMOOTHING * (new - old) for old, new in zip(before, sample, strict=True)])
     if seen.transfer_seconds >= SMALL_TRANSFER:

@@ -96,13 +96,19 @@ def received(failure: Failure, index: int | None, *, gently: bool = False) -> Ba
     exc = failure.exception
     if isinstance(exc, bytes):
         try:
-            exc = _payload.load_pickle(exc, gently=gently)
+            exc = _raisable(_payload.load_pickle(exc, gently=gently))
         except BaseException as cause:  # noqa: BLE001 - it loaded in the worker; here its module may be another
             exc = RemoteError(f"the exception of {whose} cannot be unpickled here: {kind_of(cause)}")
             exc.__context__ = cause
         _annotate(exc, cause=RemoteTraceback(failure.traceback))
     _annotate(exc, note=f"amorsize_async: raised {'by' if index is None else 'for'} {whose}")
     return exc
+
+
+def _raisable(loaded: object) -> BaseException:
+    if not isinstance(loaded, BaseException):
+        raise TypeError(f"it came back as a {type(loaded).__qualname__}, which cannot be raised")
+    return loaded
 
 
 def _annotate(exc: BaseException, *, cause: BaseException | None = None, note: str | None = None) -> None:

@@ -41,13 +41,13 @@ class Turn:
         self._alone.release()
 
 
-def together(things: Iterable[T], size: Callable[[T], int], *, most: int, most_bytes: int) -> Iterator[list[T]]:
-    """Neighbouring things, so many together as are to be done at a turn; one that is larger stands alone."""
+def together(things: Iterable[T], size: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Neighbouring things, so many together as have a size of `most` at most; one that is larger stands alone."""
     group: list[T] = []
     held = 0
     for thing in things:
         mine = size(thing)
-        if group and (len(group) == most or held + mine > most_bytes):
+        if group and held + mine > most:
             yield group
             group, held = [], 0
         group.append(thing)

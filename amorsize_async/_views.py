@@ -20,7 +20,7 @@ STANDARD_SIZES = {"l": "i", "L": "I"}
 def reduced_view(view: memoryview[Any]) -> Any:
     """What `__reduce__` would give: the view arrives equal, and writable if it is so here.
 
-    Raises TypeError for a format that cannot be made over there.
+    An empty one keeps its format, and has one dimension. Raises TypeError for a format that cannot be made over there.
     """
     code = _native(view)
     if code is None:

@@ -13,15 +13,15 @@ from amorsize_async._stopwatch import Stopwatch
 from amorsize_async._turns import Turn, together
 
 
-@given(st.lists(st.integers(0, 50)), st.integers(1, 6), st.integers(1, 60))
-def test_neighbours_go_together_within_both_bounds(sizes, most, most_bytes):
+@given(st.lists(st.integers(0, 50)), st.integers(1, 60))
+def test_neighbours_go_together_within_a_bound(sizes, most):
     """In order, none lost; what is larger by itself stands alone."""
-    groups = list(together(sizes, lambda size: size, most=most, most_bytes=most_bytes))
+    groups = list(together(sizes, lambda size: size, most))
 
     assert [size for group in groups for size in group] == sizes
-    assert all(0 < len(group) <= most and (sum(group) <= most_bytes or len(group) == 1) for group in groups)
+    assert all(group and (sum(group) <= most or len(group) == 1) for group in groups)
     for one, following in itertools.pairwise(groups):
-        assert len(one) == most or sum(one) + following[0] > most_bytes
+        assert sum(one) + following[0] > most
 
 
 async def test_turns_exclude_each_other_and_leave_every_second_iteration_free():

@@ -86,6 +86,14 @@ def test_an_exception_that_does_not_survive_pickling_is_told_of():
     assert "raise_odd" in str(exc.__cause__)
 
 
+def test_an_exception_that_comes_back_as_something_else_is_told_of():
+    """What its class unpickles to here may be anything; it is to be raised."""
+    exc = _failures.received(_failures.Failure(0, pickle.dumps("no exception"), "its traceback"), 7)
+
+    assert isinstance(exc, RemoteError)
+    assert "the exception of item 7 cannot be unpickled here" in str(exc)
+
+
 def test_a_result_that_cannot_be_pickled_fails_alone():
     """The others are sent, and the message says what to do."""
     reply, values = run(jobs.make_lock, [1, 2, 3, 4], stop_at_failure=False)
