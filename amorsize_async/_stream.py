@@ -24,9 +24,9 @@ R = TypeVar("R")
 
 BREATH = 0.002
 """Seconds a consumer that never waits may have the loop for itself: the loop lag that is promised."""
-HANDFUL_SECONDS, MOST_AT_ONCE, GROWTH = 0.0005, 100, 8
+HANDFUL_SECONDS, MOST_AT_ONCE, GROWTH = 0.0005, 200, 8
 # What a consumer takes over a handful of values, between two looks at the clock: seconds, and values at most, since a
-# look costs as much as ten of them, and a consumer may turn slow within a handful; and how many times as many as the
+# look costs as much as ten of them, but a consumer may turn slow within a handful; and how many times as many as the
 # one before it may be.
 
 
@@ -75,7 +75,7 @@ class ResultStream(Generic[R]):
         return self
 
     async def __anext__(self) -> R:
-        if not self._ready:
+        if not self._ready and not self._refilled():
             await self._load()
         return self._ready.pop()
 
@@ -109,6 +109,14 @@ class ResultStream(Generic[R]):
             self._task = loop.create_task(self._drive(), name="amorsize-stream", context=self._context)
             self._task.add_done_callback(_waking(self._outlet))
 
+    def _refilled(self) -> bool:
+        """Have the next handful ready, if there is one, and nobody else is to have the loop first."""
+        count = self._pace.give(time.monotonic(), len(self._rest)) if self._rest else 0
+        if count:
+            self._ready = self._rest[-count:]
+            del self._rest[-count:]
+        return count > 0
+
     async def _load(self) -> None:
         """Have values ready, and wait for them; raises what the run raised, or StopAsyncIteration at the end."""
         if self._waiting:
@@ -116,16 +124,10 @@ class ResultStream(Generic[R]):
         self._begin()
         self._waiting = True
         try:
-            if self._pace.asked(time.monotonic()):
-                await self._let_others(asyncio.sleep(0))
-            if not self._rest:
-                await self._exchange()
+            while not self._refilled():
+                await (self._let_others(asyncio.sleep(0)) if self._rest else self._exchange())
         finally:
             self._waiting = False
-        most = self._pace.handful
-        self._ready = self._rest[-most:]
-        del self._rest[-most:]
-        self._pace.gave(len(self._ready), time.monotonic())
 
     async def _let_others(self, wait: Coroutine[None, None, None]) -> None:
         await wait
@@ -157,26 +159,28 @@ class ResultStream(Generic[R]):
 class Pace:
     """How many values a consumer gets before the next look at the clock, and when others are to have the loop first.
 
-    handful: how many it is to get now. All times are seconds of one clock.
+    All times are seconds of one clock.
     """
 
     def __init__(self) -> None:
-        self.handful = 1
-        self._given = 1
+        self._handful = 1
+        self._given = 0
         self._gave = self._turn = -math.inf
 
     def __repr__(self) -> str:
-        return f"<Pace handful={self.handful}>"
+        return f"<Pace handful={self._handful}>"
 
-    def asked(self, now: float) -> bool:
-        """Learn from what the consumer took over what it got; tells whether others have waited for long enough."""
-        took = max(now - self._gave, 1e-9)
-        self.handful = max(1, min(int(self._given * min(GROWTH, HANDFUL_SECONDS / took)), MOST_AT_ONCE))
-        return now - self._turn > BREATH
+    def give(self, now: float, left: int) -> int:
+        """How many of the values that are left the consumer gets; 0: others have waited for long enough.
 
-    def gave(self, values: int, now: float) -> None:
-        """Note that the consumer has so many more."""
-        self._given, self._gave = values, now
+        It has used up what it got last, and the time that it took over that is learnt from.
+        """
+        if self._given:
+            took = max(now - self._gave, 1e-9)
+            self._handful = max(1, min(int(self._given * min(GROWTH, HANDFUL_SECONDS / took)), MOST_AT_ONCE))
+        self._given = 0 if now - self._turn > BREATH else min(self._handful, left)
+        self._gave = now
+        return self._given
 
     def others_had_the_loop(self, now: float) -> None:
         """Note that the consumer has waited."""

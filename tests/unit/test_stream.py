@@ -97,7 +97,7 @@ async def test_a_consumer_that_turns_slow_is_noticed_soon():
             burn(BREATH / 8)
     task.cancel()
 
-    assert max(waited) <= 100
+    assert max(waited) <= MOST_AT_ONCE
 
 
 async def test_a_value_is_the_consumers_alone_when_it_has_it():
@@ -151,9 +151,8 @@ def test_a_handful_takes_about_as_long_as_it_is_to(seconds, total):
     """Whatever a consumer takes for a value, and however few there are."""
     pace, now, left = Pace(), 0.0, total
     while left:
-        pace.asked(now)
-        values = min(pace.handful, left)
-        pace.gave(values, now)
+        pace.others_had_the_loop(now)
+        values = pace.give(now, left)
         now, left = now + values * seconds, left - values
 
         assert 1 <= values <= MOST_AT_ONCE
@@ -166,23 +165,20 @@ def test_others_have_the_loop_when_they_have_waited_for_a_breath(pauses):
     pace, now, turn = Pace(), 0.0, None
     for pause in pauses:
         now += pause
-        assert pace.asked(now) == (turn is None or now - turn > BREATH)
-        pace.gave(1, now)
-        if turn is None or pause > BREATH:
+        late = turn is None or now - turn > BREATH
+        assert (pace.give(now, 1000) == 0) == late
+        if late:
             pace.others_had_the_loop(now)
             turn = now
+            assert pace.give(now, 1000) > 0
 
 
 def test_a_consumer_that_becomes_quick_gets_more_again():
     """One slow value is forgotten after a few."""
     pace = Pace()
-    pace.gave(100, 0.0)
-    pace.asked(10.0)
-    assert pace.handful == 1
-    sizes = []
-    for n in range(5):
-        pace.gave(pace.handful, 10.0 + n)
-        pace.asked(10.0 + n)
-        sizes.append(pace.handful)
+    pace.others_had_the_loop(0.0)
+    pace.give(0.0, 1)
+    pace.others_had_the_loop(10.0)
+    sizes = [pace.give(10.0, 1000) for _ in range(5)]
 
-    assert sizes == [min(GROWTH**n, MOST_AT_ONCE) for n in range(1, 6)]
+    assert sizes == [min(GROWTH**n, MOST_AT_ONCE) for n in range(5)]
