@@ -23,7 +23,10 @@ def unpicklable(subject: str, obj: Any, cause: BaseException, *, where: str = ""
     `subject` is "function", "item" or "result"; `where` says which one ("item 7"). No value is shown: types only.
     """
     root = {"function": "fn"}.get(subject, subject)
-    path, culprit = _find_culprit(obj, root)
+    try:
+        path, culprit = _find_culprit(obj, root)
+    except BaseException:  # noqa: BLE001 - its attributes are user code, and may raise anything: then all of it is to blame
+        path, culprit = root, obj
     kind = f"{type(culprit).__module__}.{type(culprit).__qualname__}"
     advice = {
         "function": "create it inside the function, or in an initializer of the executor, instead of capturing it",

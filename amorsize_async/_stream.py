@@ -149,10 +149,12 @@ class ResultStream(Generic[R]):
         self._rest.reverse()
 
     def _finish(self) -> None:
-        if self._task is not None and not self._task.cancelled():
-            self._task.result()
-        else:
+        if self._task is None or self._task.cancelled():
             raise ExecutorClosedError("the work of this stream was cancelled from outside before it was done")
+        try:
+            self._task.result()
+        except StopAsyncIteration as exc:  # of a hook, say: it would look like the end of the results (PEP 479)
+            raise RuntimeError("the work of this stream raised StopAsyncIteration") from exc
         raise StopAsyncIteration
 
 

@@ -25,6 +25,11 @@ async def in_thread(call: Callable[[], R]) -> R:
     def work() -> None:
         try:
             result = call()
+        except (StopIteration, asyncio.CancelledError) as exc:
+            # No future takes the one, and who waits would wait for ever; the other would look like a cancellation.
+            stopped = RuntimeError(f"what ran beside the loop raised {type(exc).__name__}")
+            stopped.__cause__ = exc
+            tell(outcome.set_exception, stopped)
         except BaseException as exc:  # noqa: BLE001 - it goes to whoever waits
             tell(outcome.set_exception, exc)
         else:

@@ -51,12 +51,20 @@ class RetryPolicy:
         return cls(attempts=retry)
 
     def again(self, exc: BaseException, attempt: int) -> bool:
-        """Whether an item that failed with `exc` in its attempt number `attempt`, from 1, is tried again."""
+        """Whether an item that failed with `exc` in its attempt number `attempt`, from 1, is tried again.
+
+        Raises what a function in `on` raises; RuntimeError for what would look like a cancellation of the call.
+        """
         if attempt >= self.attempts:
             return False
         if isinstance(self.on, type | tuple):
             return isinstance(exc, self.on)
-        return bool(self.on(exc))
+        try:
+            return bool(self.on(exc))
+        except (Exception, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as raised:  # CancelledError and the like: nobody cancelled the call
+            raise RuntimeError(f"the function in RetryPolicy(on=...) raised {type(raised).__name__}") from raised
 
     def wait(self, attempt: int, jitter: Callable[[float, float], float] = random.uniform) -> float:
         """Seconds between attempt number `attempt`, from 1, and the next."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from functools import partial
 from pathlib import PurePath
@@ -146,6 +147,22 @@ def test_a_captured_variable_is_reported_by_its_name():
 
     with pytest.raises(UnpicklableError, match=r"fn\.connection is a _thread\.lock"):
         _payload.pack_function(lambda x: (x, connection))
+
+
+@pytest.mark.parametrize("kind", [StopIteration, asyncio.CancelledError, RuntimeError], ids=lambda kind: kind.__name__)
+def test_what_raises_when_it_is_looked_into_is_to_blame_as_a_whole(kind):
+    """A proxy without its target, for example: the error names the item and does not come from the search."""
+
+    class Proxy(dict):
+        def __reduce_ex__(self, _protocol):
+            raise ValueError
+
+        def values(self):
+            raise kind
+
+    error = _payload.unpicklable("item", Proxy(), ValueError())
+
+    assert error.path == "item"
 
 
 def test_no_value_of_the_users_appears_in_the_message():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +29,17 @@ def test_only_what_the_policy_names_is_tried_again():
     assert not RetryPolicy(on=OSError).again(ValueError(), 1)
     assert RetryPolicy(on=(OSError, ValueError)).again(ValueError(), 1)
     assert RetryPolicy(on=lambda exc: "busy" in str(exc)).again(ValueError("busy"), 1)
+
+
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit])
+def test_a_function_that_raises_a_cancellation_cancels_nothing(kind):
+    """A call that nobody cancelled must not end like one: a task group would not even tell of it."""
+
+    def on(_exc):
+        raise kind
+
+    with pytest.raises(RuntimeError, match=kind.__name__):
+        RetryPolicy(on=on).again(OSError(), 1)
 
 
 def test_attempts_count_the_first():

@@ -19,8 +19,8 @@ class Thing:
     """Something that a weak reference can point to."""
 
 
-def stream_of(*pieces):
-    """A stream whose run has ended, and left these pieces."""
+def stream_of(*pieces, error=None):
+    """A stream whose run has ended, with this error, and left these pieces."""
     outlet = Outlet(ordered=True, buffersize=None, chunks=len(pieces))
     start = 0
     for piece in pieces:
@@ -29,7 +29,8 @@ def stream_of(*pieces):
         start += len(piece)
 
     async def drive():
-        pass
+        if error is not None:
+            raise error
 
     return ResultStream(outlet, drive, copy_context())
 
@@ -47,6 +48,15 @@ async def test_values_come_in_order_whatever_the_pieces():
     pairs = [pair async for pair in stream.enumerate()]
 
     assert pairs == [(n, n) for n in range(3002)]
+
+
+async def test_a_run_that_raises_what_ends_a_loop_is_not_taken_for_its_end():
+    """A critical hook, or the function of a retry policy, may raise StopAsyncIteration: results would be missing."""
+    stream = stream_of([1, 2], error=StopAsyncIteration())
+
+    assert [await anext(stream), await anext(stream)] == [1, 2]
+    with pytest.raises(RuntimeError, match="StopAsyncIteration"):
+        await anext(stream)
 
 
 async def test_two_loops_over_one_stream_go_on_where_the_first_stopped():

@@ -18,6 +18,18 @@ async def test_what_a_call_returns_or_raises_comes_back():
         await in_thread(lambda: sys.exit(3))
 
 
+@pytest.mark.parametrize("kind", [StopIteration, asyncio.CancelledError], ids=lambda kind: kind.__name__)
+async def test_what_no_future_carries_ends_the_wait_as_an_error(kind):
+    """A factory of hooks that says `next(...)`, say: no future takes that, and whoever waits would wait for ever."""
+
+    def call():
+        raise kind
+
+    with pytest.raises(RuntimeError, match=kind.__name__):
+        async with asyncio.timeout(10):
+            await in_thread(call)
+
+
 async def test_no_thread_is_left_when_its_call_has_ended():
     """The caller has waited for its very end."""
     before = threading.enumerate()
