@@ -45,6 +45,10 @@ class Reorder:
 class Sink(Protocol):
     """Where a run puts its values."""
 
+    @property
+    def received(self) -> int:
+        """Values that were put, and that the consumer has or can have."""
+
     def put(self, start: int, values: list[Any], size: int = 0) -> None:
         """Take the values of the items from `start` on, which came in so many bytes."""
 
@@ -70,6 +74,10 @@ class Collector:
     def __init__(self) -> None:
         self.values: list[Any] = []
         self._reorder = Reorder()
+
+    @property
+    def received(self) -> int:
+        return len(self.values)
 
     def put(self, start: int, values: list[Any], size: int = 0) -> None:
         for _, piece in self._reorder.put(start, values):
@@ -101,6 +109,7 @@ class Outlet:
     def __init__(self, *, ordered: bool, buffersize: int | None, chunks: int) -> None:
         self._reorder = Reorder() if ordered else None
         self.report: Report | None = None
+        self.received: int = 0
         self._buffersize = buffersize
         self._chunks = chunks
         self._pieces: deque[Piece] = deque()
@@ -122,7 +131,9 @@ class Outlet:
     def put(self, start: int, values: list[Any], size: int = 0) -> None:
         self._sizes[start] = size
         self._held += size
-        self._pieces.extend(self._reorder.put(start, values) if self._reorder else [(start, values)])
+        pieces = self._reorder.put(start, values) if self._reorder else [(start, values)]
+        self.received += sum([len(piece) for _, piece in pieces])
+        self._pieces.extend(pieces)
         self._changed.set()
 
     def delivered_up_to(self, index: int) -> bool:

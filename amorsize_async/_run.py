@@ -26,6 +26,7 @@ from ._source import Source
 from ._traffic import Traffic, unexpected
 from ._wire import Batch
 from .backends import Pool
+from .errors import AmorsizeError
 from .events import Status
 from .hooks import HookManager
 from .report import Report, Tally
@@ -131,6 +132,16 @@ class Run:
         outcome = self._books.outcome if self._books.outcome is not None else self._source.error
         if outcome is not None:
             raise outcome
+        self._check_nothing_is_missing()
+
+    def _check_nothing_is_missing(self) -> None:
+        """Raise if fewer values came than items were taken: a fault of ours, and better told of than a short list."""
+        received, taken = self._sink.received, self._source.taken
+        if received != taken:
+            raise AmorsizeError(
+                f"{received} results came of {taken} items, which is a fault of amorsize_async itself; "
+                "please report it, with the traceback and what fn and data are"
+            )
 
     async def _close(self, status: Status, error: BaseException | None) -> Report:
         """Stop what still runs, say so, and let the hooks catch up; bounded, and done on every path."""

@@ -14,6 +14,8 @@ import pytest
 
 import jobs
 from amorsize_async import AsyncExecutor, HookEvent, HookManager, execute_async
+from amorsize_async._books import Books
+from amorsize_async.errors import AmorsizeError
 
 
 async def arriving(items):
@@ -221,3 +223,22 @@ async def test_a_call_that_has_ended_holds_nothing_of_its_function(executor):
         assert gone() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("form", ["list", "ordered", "unordered"])
+async def test_results_that_are_lost_on_the_way_are_told_of(executor, monkeypatch, form):
+    """By a fault of ours, of whatever kind: never a list that is too short, or a stream that ends too early."""
+    deliver, lost = Books.deliver, []
+
+    def careless(books, batch, *rest):
+        if batch.start != 60 or lost:
+            deliver(books, batch, *rest)
+        else:
+            lost.append(batch)
+
+    async def streamed():
+        return [n async for n in executor.stream(jobs.square, range(100), chunksize=20, ordered=form == "ordered")]
+
+    monkeypatch.setattr(Books, "deliver", careless)
+    with pytest.raises(AmorsizeError, match="of 100 items"):
+        await (executor.execute(jobs.square, range(100), chunksize=20) if form == "list" else streamed())
