@@ -99,7 +99,7 @@ def _run_async(
     An item that takes too long is cancelled; the cell tells when one began or ended, so that the parent sees a loop
     that one of them blocks.
     """
-    from asyncio import gather
+    from asyncio import ensure_future, gather
 
     failures: list[Failure] = []
     together = 0.0
@@ -119,7 +119,13 @@ def _run_async(
             cell[STARTED] = time.monotonic_ns()
 
     async def everything() -> list[Any]:
-        return await gather(*(guarded(offset, item) for offset, item in enumerate(items)))
+        tasks = [ensure_future(guarded(offset, item)) for offset, item in enumerate(items)]
+        values = await gather(*tasks, return_exceptions=True)
+        for offset, task in enumerate(tasks):
+            if task.cancelled():  # by its own item, which did not wait after that
+                failures.append(failure_of(offset, values[offset]))
+                values[offset] = None
+        return values
 
     if cell[STOP]:
         return [], [], 0.0

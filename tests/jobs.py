@@ -64,6 +64,15 @@ def tally(path_and_item):
     return item
 
 
+async def cancel_itself(number):
+    """Have the own task cancelled if the number is 0, and wait for nothing after that."""
+    import asyncio
+
+    if not number:
+        asyncio.current_task().cancel()
+    return number
+
+
 async def square_soon(number):
     """Square a number after a turn of the loop."""
     import asyncio

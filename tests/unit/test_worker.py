@@ -148,3 +148,13 @@ def test_coroutines_of_a_chunk_run_at_once_and_fail_alone():
 
     assert values == [1.0, None, 0.5]
     assert [failure.offset for failure in reply.failures] == [1]
+
+
+@pytest.mark.parametrize("timeout", [None, 60.0])
+def test_a_coroutine_that_cancels_its_own_task_fails_alone(timeout):
+    """The chunk goes on, and no other item of it runs once more."""
+    reply, values = run(jobs.cancel_itself, [1, 0, 2], is_async=True, item_timeout=timeout)
+
+    assert values == [1, None, 2]
+    (failure,) = reply.failures
+    assert (failure.offset, _failures.received(failure, 1).type_name) == (1, "CancelledError")
