@@ -106,10 +106,12 @@ async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) ->
         finally:
             engine.costs.remember(function.cost_key, run.sizer.costs)
     finally:
-        if home is not None:
-            await finish(in_thread(home.close))  # giving memory back takes 0.1 s a GiB
-        if engine.close is not None:
-            await engine.close()
+        try:
+            if home is not None:
+                await finish(in_thread(home.close))  # giving memory back takes 0.1 s a GiB
+        finally:
+            if engine.close is not None:
+                await engine.close()
 
 
 async def _packed_or_cancelled(engine: Engine, call: Call) -> tuple[PackedFunction, Arena | None]:

@@ -215,7 +215,7 @@ class ThreadSource(_Buffered):
 def _close(iterator: object) -> None:
     """Close a generator; anything else, a file for example, is its owner's to close."""
     if isinstance(iterator, Generator):
-        with suppress(Exception):  # its own clean-up may raise; there is nobody left to tell
+        with suppress(BaseException):  # its own clean-up may raise; there is nobody left to tell
             iterator.close()
 
 
@@ -231,6 +231,14 @@ class AsyncSource(_Buffered):
 
     async def open(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._read(), name="amorsize-input")
+        self._task.add_done_callback(self._left)
+
+    def _left(self, _task: object) -> None:
+        """Say that it has ended for a task that was cancelled before it began: the run would wait for it for ever."""
+        if not self._ended():
+            self._raised = asyncio.CancelledError()
+            self._buffer.append(_END)
+            self._changed.set()
 
     def _ask_for_more(self) -> None:
         if len(self._buffer) < self._want:

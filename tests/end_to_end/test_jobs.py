@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import operator
 import threading
+from functools import partial
 
 import pytest
 
 import jobs
-from amorsize_async import AsyncExecutor, HookEvent, HookManager
+from amorsize_async import AsyncExecutor, HookEvent, HookManager, _engine
+from amorsize_async._threads import in_thread
 from amorsize_async.errors import ExecutorClosedError, ExecutorSaturatedError, UnpicklableError
 
 
@@ -324,4 +327,21 @@ async def test_calls_of_every_kind_are_counted_and_refused():
 
         assert await executor.submit(jobs.square, 3) == 9
         assert [value async for value in executor.stream(jobs.square, [4])] == [16]
+        assert executor.statistics().pending == 0
+
+
+async def test_a_call_that_is_cancelled_while_it_gives_memory_back_counts_no_more(monkeypatch):
+    """Its function was large, and that takes a while: a call that counted for ever would keep another one out."""
+
+    async def cancelled_meanwhile(work):
+        if getattr(work, "__name__", "") == "close":
+            call.cancel()
+        return await in_thread(work)
+
+    monkeypatch.setattr(_engine, "in_thread", cancelled_meanwhile)
+    async with AsyncExecutor(1, max_pending=1) as executor:
+        call = asyncio.ensure_future(executor.execute(partial(operator.concat, bytes(1 << 20)), [b"a"]))
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
         assert executor.statistics().pending == 0

@@ -160,3 +160,16 @@ async def test_i8_libraries_that_were_loaded_before_a_fork_are_limited_too():
     importlib.import_module("numpy")
     async with AsyncExecutor(1, start_method="fork", inner_threads=1) as executor:
         assert set(await executor.execute(jobs.inner_threads, [0])) <= {(), (1,)}
+
+
+async def test_a_start_that_is_cancelled_alone_is_made_up_for():
+    """A call that waits for that worker would wait for ever."""
+    async with AsyncExecutor(1, max_items_per_worker=1) as executor:
+        await executor.execute(jobs.square, [2])
+        call = asyncio.ensure_future(executor.execute(jobs.square, [3]))
+        while not (starts := [task for task in asyncio.all_tasks() if task.get_name() == "amorsize-start"]):
+            assert not call.done()
+            await asyncio.sleep(0)
+        starts[0].cancel()
+        async with asyncio.timeout(30):
+            assert await call == [9]

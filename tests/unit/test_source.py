@@ -333,6 +333,18 @@ async def test_an_async_iterable_that_raises_cancelled_is_not_taken_for_the_end(
     assert type(source.error.__cause__) is asyncio.CancelledError
 
 
+async def test_a_reading_task_that_is_cancelled_before_it_begins_is_waited_for_by_nobody():
+    """It would have read nothing and said nothing, and the run would wait for its first item for ever."""
+    source = await opened(numbers(3))
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    async with asyncio.timeout(10):
+        assert not await source.fill(1)
+
+    assert type(source.error.__cause__) is asyncio.CancelledError
+    await source.aclose()
+
+
 async def test_an_async_iterable_that_does_not_end_is_left_behind(caplog):
     """Closing is bounded, and the log says what was left."""
     release = asyncio.Event()
