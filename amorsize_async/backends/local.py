@@ -155,9 +155,7 @@ class LocalPool(Pool):
         if isinstance(failed, Exception) and not self.places and not self._starts.tasks:
             self._give_up(failed)
         self._grant()
-        if failed is None or (
-            task.cancelled() and not self.closed
-        ):  # cancelled alone, by whom ever: others wait for it
+        if failed is None or (task.cancelled() and not self.closed):  # cancelled alone: others still wait for it
             self._make_more()
 
     def _give_up(self, failed: Exception) -> None:
