@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from typing import Any
 
 from ._books import Books
 from ._bus import EventBus
@@ -145,11 +147,11 @@ class Run:
 
     async def _close(self, status: Status, error: BaseException | None) -> Report:
         """Stop what still runs, say so, and let the hooks catch up; bounded, and done on every path."""
-        await self._traffic.close()
+        await _outlasted(self._traffic.close())
         self._pool.leave(self._share)
-        await self._traffic.clear_away()
+        await _outlasted(self._traffic.clear_away())
         self._tally.warnings += self._pool.complaints
-        await self._source.aclose()
+        await _outlasted(self._source.aclose())
         if status == "ok":
             self._tally.total = self._tally.completed
         report = Report.of(
@@ -216,6 +218,12 @@ class Run:
         now = time.monotonic()
         self._tally.waited[what] += now - since
         return now
+
+
+async def _outlasted(step: Coroutine[Any, Any, None]) -> None:
+    """One step of the end of a run; a cancellation of the task that does it, and of it alone, cuts short no other."""
+    with suppress(asyncio.CancelledError):
+        await step
 
 
 def _innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:

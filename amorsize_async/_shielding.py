@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Coroutine
 from contextlib import suppress
 from functools import cache
@@ -52,7 +53,11 @@ async def finish(cleanup: Coroutine[Any, Any, T]) -> T:
     The scope is for anyio, which would cancel again at every turn of the loop; the loop below is for asyncio, whose
     cancellation comes once and would otherwise break off the waiting. `cleanup` must bound itself.
     """
-    task = asyncio.get_running_loop().create_task(cleanup, name="amorsize-finish")
+
+    async def begun() -> T:
+        return await cleanup
+
+    task = asyncio.get_running_loop().create_task(begun(), name="amorsize-finish")
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):
         while not task.done():
@@ -60,6 +65,9 @@ async def finish(cleanup: Coroutine[Any, Any, T]) -> T:
                 await ended(task)
             except asyncio.CancelledError as exc:
                 cancelled = exc
+            if task.done() and task.cancelled() and inspect.getcoroutinestate(cleanup) == inspect.CORO_CREATED:
+                # Somebody cancelled the task before it began: nothing is cleared away yet.
+                task = asyncio.get_running_loop().create_task(begun(), name="amorsize-finish")
     if cancelled is not None:
         raise cancelled
     return task.result()

@@ -218,9 +218,11 @@ class Pool:
             place.stop()
         if not out:
             return set()
-        await asyncio.wait(out, timeout=grace)
-        running = {place for future, place in out.items() if not future.done()}
-        killed = {place for place in running if self.kill(place)}
+        try:
+            await asyncio.wait(out, timeout=grace)
+        finally:  # whoever cuts the grace short: nobody comes by here again
+            running = {place for future, place in out.items() if not future.done()}
+            killed = {place for place in running if self.kill(place)}
         if killed:
             await asyncio.wait([future for future in out if out[future] in killed], timeout=DIED_WAIT)
             await asyncio.wait([asyncio.ensure_future(place.buried()) for place in killed], timeout=DIED_WAIT)

@@ -195,3 +195,24 @@ async def test_an_async_generator_is_closed_when_the_call_is_cancelled(executor)
             await executor.execute(jobs.square, endless())
 
     assert closed == [True]
+
+
+@pytest.mark.parametrize("turns", [1, 5])
+async def test_whoever_cancels_every_task_twice_leaves_nothing_behind(turns):
+    """The second time it hits the task that clears away: workers end, hooks are told, and nobody waits for the call."""
+    hooks, told = HookManager(), []
+    hooks.register(HookEvent.POST_EXECUTE, lambda ctx: told.append(ctx.status), mode="inline")
+    async with AsyncExecutor(2, cancel_grace=2.0) as executor:
+        call = asyncio.ensure_future(executor.execute(jobs.nap, [60.0] * 4, hooks=hooks))
+        await running(executor, 2)
+        began = time.perf_counter()
+        call.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+        assert await executor.execute(jobs.square, [3]) == [9]
+    assert (told, time.perf_counter() - began < 8.0) == (["cancelled"], True)
