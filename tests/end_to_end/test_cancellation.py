@@ -197,7 +197,7 @@ async def test_an_async_generator_is_closed_when_the_call_is_cancelled(executor)
     assert closed == [True]
 
 
-@pytest.mark.parametrize("turns", [1, 5])
+@pytest.mark.parametrize("turns", [1, 2, 3, 5])
 async def test_whoever_cancels_every_task_twice_leaves_nothing_behind(turns):
     """The second time it hits the task that clears away: workers end, hooks are told, and nobody waits for the call."""
     hooks, told = HookManager(), []
