@@ -23,8 +23,7 @@ BELIEF_GROWTH = 2
 # with an almost empty one looks like a pair that has.
 
 MOST_BELIEVED = 64
-# How many times as much as a chunk may hold items without anything in common would be, if they were believed to have
-# it once too often.
+# How many times as large as a chunk may be one can get, at worst, whose items have nothing in common any more.
 
 BELIEF_SLACK = 1.5
 # What is left of a chunk without what is common may be over the bound for a chunk by so much; beyond, nothing is.

@@ -21,14 +21,7 @@ from ._stopwatch import Stopwatch
 from ._stored import Stowing, end_of
 from ._threads import in_thread
 from ._turns import Turn
-from ._wire import (
-    Batch,
-    Job,
-    Terms,
-    job_for,
-    job_of,
-    slice_for,
-)
+from ._wire import Batch, Job, Terms, job_for, job_of, slice_for
 from .backends import Pool
 
 __all__ = ("Transport",)

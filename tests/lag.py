@@ -1,4 +1,4 @@
-"""How late the event loop is while something else goes on."""
+"""How late the event loop is while something else goes on, and how often it turns."""
 
 from __future__ import annotations
 
@@ -21,3 +21,19 @@ async def lag_of_the_loop():
     ticker = asyncio.ensure_future(tick())
     yield lags
     ticker.cancel()
+
+
+@asynccontextmanager
+async def turns_of_the_loop():
+    """Count the iterations of the loop, in the only item of a list; each is a chance for others."""
+    turns = [0]
+
+    async def turn():
+        while True:
+            await asyncio.sleep(0)
+            turns[0] += 1
+
+    counter = asyncio.ensure_future(turn())
+    await asyncio.sleep(0)
+    yield turns
+    counter.cancel()

@@ -12,6 +12,7 @@ from amorsize_async._chunk import ChunkReply
 from amorsize_async._failures import failure_of, travelling
 from amorsize_async._stopwatch import Stopwatch, busy
 from amorsize_async._wire import Batch, Job
+from lag import turns_of_the_loop
 
 made_in: list[str] = []
 # The thread in which each exception was made again.
@@ -54,22 +55,9 @@ async def failed(failures, unsendable=()):
     arrivals = Arrivals(asyncio.Lock(), 2)
     job = Job(1, print, (), dict.fromkeys(unsendable, TypeError("mine")))
     batch = Batch(1000, [threading.Lock()] * len(failures))
-    iterations, done = 0, False
-
-    async def tick():
-        nonlocal iterations
-        while not done:
-            iterations += 1
-            await asyncio.sleep(0)
-
-    ticker = asyncio.ensure_future(tick())
-    await asyncio.sleep(0)
-    before = iterations
-    items = await arrivals.failed(ChunkReply([], 0, tuple(failures)), batch, job, Stopwatch())
-    done = True
-    took = iterations - before
-    await ticker
-    return items, took
+    async with turns_of_the_loop() as turns:
+        items = await arrivals.failed(ChunkReply([], 0, tuple(failures)), batch, job, Stopwatch())
+    return items, turns[0]
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from amorsize_async._results import Outlet
 from amorsize_async._stream import BREATH, GROWTH, HANDFUL_SECONDS, MOST_AT_ONCE, Pace, ResultStream
+from lag import turns_of_the_loop
 
 
 class Thing:
@@ -73,21 +74,12 @@ async def test_two_loops_over_one_stream_go_on_where_the_first_stopped():
 
 async def test_a_consumer_that_never_waits_lets_others_have_the_loop():
     """Fifty thousand values are there already, and it takes half a second over them."""
-    stream, turns, done = stream_of(list(range(50_000))), 0, False
+    stream = stream_of(list(range(50_000)))
+    async with turns_of_the_loop() as turns:
+        async for _ in stream:
+            burn(10e-6)
 
-    async def other():
-        nonlocal turns
-        while not done:
-            turns += 1
-            await asyncio.sleep(0)
-
-    task = asyncio.ensure_future(other())
-    async for _ in stream:
-        burn(10e-6)
-    done = True
-    await task
-
-    assert turns >= 0.5 / BREATH / 10
+    assert turns[0] >= 0.5 / BREATH / 10
 
 
 async def test_a_consumer_that_turns_slow_is_noticed_soon():
