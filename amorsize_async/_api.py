@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from . import _without_loop
 from ._call import Call, shows_options
 from ._costs import CostMemory
-from ._engine import Engine, collect, configured_managers, open_stream
+from ._engine import About, Engine, about_call, collect, configured_managers, open_stream, told_if_cancelled
 from ._options import (
     AnyOptions,
     AsyncFunction,
@@ -22,9 +23,9 @@ from ._options import (
     TolerantListOptions,
     TolerantReportOptions,
 )
+from ._setup import cpus_here
 from ._stream import ResultStream
-from ._system import usable_cpus
-from .backends import ForeignPool, open_threads
+from .backends import ForeignPool, open_threads, width_of
 from .executor import AsyncExecutor, shared_executor
 from .report import Report
 
@@ -77,7 +78,8 @@ async def execute_async(
         data: a sequence (sliced, never copied whole), an iterable (pulled in a helper thread, a few chunks ahead), or
             an async iterable. Each item runs exactly once, unless a worker dies.
         hooks: a `HookManager`, or several, that are told what happens.
-        n_jobs: the most workers to use at once; None: as many as the executor has.
+        n_jobs: the most workers to use at once; None: as many as the executor has, and of one that does not say (a
+            cluster's), as many as there are CPUs here.
         chunksize: items per chunk; None: decided for each chunk from what those before it cost.
         executor: where it runs. None: the loop's shared `AsyncExecutor`, opened on first use and closed with the loop;
             an `AsyncExecutor`; any `concurrent.futures.Executor`; or "thread", for functions that release the GIL.
@@ -137,7 +139,7 @@ def stream_async(
     """
     call = Call.checked(fn, data, **options)
     where = _checked_executor(executor)
-    return open_stream(lambda: _engine(where, call.n_jobs), call, ordered=ordered, buffersize=buffersize)
+    return open_stream(lambda: _engine(where, call), call, ordered=ordered, buffersize=buffersize)
 
 
 @overload
@@ -191,7 +193,7 @@ def execute(
 
 
 async def _executed(call: Call, executor: AnyExecutor, *, return_report: bool) -> list[Any] | tuple[list[Any], Report]:
-    values, report = await collect(await _engine(executor, call.n_jobs), call)
+    values, report = await collect(await _engine(executor, call), call)
     return (values, report) if return_report else values
 
 
@@ -199,19 +201,29 @@ def _checked_executor(executor: AnyExecutor) -> AnyExecutor:
     if executor is None or executor == "thread" or isinstance(executor, AsyncExecutor | concurrent.futures.Executor):
         return executor
     given = repr(executor) if isinstance(executor, str) else f"a {type(executor).__name__}"
-    raise TypeError(f"executor is {given}; pass None, 'thread', an AsyncExecutor or a concurrent.futures.Executor")
+    raise TypeError(
+        f"executor is {given}; pass None, 'thread', an AsyncExecutor or a concurrent.futures.Executor "
+        "(of a cluster's client, what its get_executor() gives)"
+    )
 
 
-async def _engine(executor: AnyExecutor, n_jobs: int | None) -> Engine:
-    if executor is None:
-        return (await shared_executor(n_jobs)).engine()
+async def _engine(executor: AnyExecutor, call: Call) -> Engine:
     if isinstance(executor, AsyncExecutor):
         return executor.engine()
-    width = usable_cpus() if n_jobs is None else n_jobs
-    managers = await configured_managers()
-    if isinstance(executor, concurrent.futures.Executor):
-        pool = ForeignPool(executor, width)
-        await pool.warm()
-        return Engine(pool, CostMemory(), managers)
-    pool = open_threads(width)
-    return Engine(pool, CostMemory(), managers, close=pool.aclose)
+    if executor is None:
+        about = About(executor="process", n_jobs=call.n_jobs or cpus_here(), managers=call.managers)
+        return (await told_if_cancelled(shared_executor(call.n_jobs), call, **about)).engine()
+    engine = (
+        _foreign(executor, call.n_jobs) if isinstance(executor, concurrent.futures.Executor) else _threads(call.n_jobs)
+    )
+    managers = await told_if_cancelled(configured_managers(), call, **about_call(engine, call))
+    return replace(engine, managers=managers)
+
+
+def _foreign(executor: concurrent.futures.Executor, n_jobs: int | None) -> Engine:
+    return Engine(ForeignPool(executor, n_jobs or width_of(executor) or cpus_here()), CostMemory())
+
+
+def _threads(n_jobs: int | None) -> Engine:
+    pool = open_threads(n_jobs or cpus_here())
+    return Engine(pool, CostMemory(), close=pool.aclose)

@@ -72,7 +72,7 @@ class Books:
         tally.count(reply.done - retried, self.narrator.elapsed)
         for failed in failures:
             self._note_failure(failed)
-        self.narrator.chunk_complete(batch, reply, failures)
+        self.narrator.chunk_complete(batch, reply, failures, retried)
         self.narrator.progress()
 
     def give_up(self, item: Batch, exc: Exception, pid: int | None) -> None:

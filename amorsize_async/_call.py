@@ -63,26 +63,32 @@ class Call:
         return cls(fn, data, checked_managers(hooks), n_jobs, chunksize, policy, item_timeout, return_exceptions)
 
 
-def checked_number(name: str, value: float | None, least: float = 1, *, whole: bool = True) -> None:
-    """Raise TypeError or ValueError unless `value` is None or a number of at least `least`."""
-    if value is None:
+def checked_number(
+    name: str, value: float | None, least: float = 1, *, whole: bool = True, optional: bool = True
+) -> None:
+    """Raise TypeError or ValueError unless `value` is a number of at least `least`, or None if that is allowed."""
+    if value is None and optional:
         return
+    otherwise = ", or None to let it be decided here" if optional else ""
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         kind = "whole number" if whole else "number"
-        raise TypeError(
-            f"{name} is a {type(value).__name__}; pass a {kind} of at least {least}, or None to decide here"
-        )
+        raise TypeError(f"{name} is a {type(value).__name__}; pass a {kind} of at least {least}{otherwise}")
     if math.isnan(value) or value < least:
-        raise ValueError(f"{name}={value} is too small; pass at least {least}, or None to let it be decided here")
+        raise ValueError(f"{name}={value} is too small; pass at least {least}{otherwise}")
 
 
 def checked_managers(hooks: Hooks) -> tuple[HookManager, ...]:
     """The managers in `hooks`, each once; raises TypeError for anything else."""
-    managers = () if hooks is None else (hooks,) if isinstance(hooks, HookManager) else tuple(hooks)
+    if hooks is None or isinstance(hooks, HookManager):
+        return () if hooks is None else (hooks,)
+    managers = tuple(hooks) if isinstance(hooks, Iterable) else (hooks,)
     for manager in managers:
         if not isinstance(manager, HookManager):
+            kind = "the class HookManager" if manager is HookManager else f"a {type(manager).__name__}"
+            where = "contains" if isinstance(hooks, Iterable) else "is"
             raise TypeError(
-                f"hooks contains a {type(manager).__name__}; pass HookManagers and register callbacks on them"
+                f"hooks {where} {kind}; make a manager, `hooks = HookManager()`, register callbacks on it, "
+                "`hooks.register(HookEvent.ON_PROGRESS, callback)`, and pass it, or several"
             )
     return tuple(dict.fromkeys(managers))
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any, cast
+from typing import Any, TypedDict, TypeVar, Unpack, cast
 
 from . import _payload
 from ._arena import Arena, Arenas
@@ -38,7 +38,18 @@ from .backends import Pool
 from .hooks import HookManager
 from .report import Report, Tally
 
-__all__ = ("Engine", "collect", "configured_managers", "open_stream", "tell_cancelled")
+__all__ = (
+    "About",
+    "Engine",
+    "about_call",
+    "collect",
+    "configured_managers",
+    "open_stream",
+    "tell_cancelled",
+    "told_if_cancelled",
+)
+
+S = TypeVar("S")
 
 STREAM_CHUNKS = 16
 # Chunks per worker that a stream may have dispatched and not consumed when no `buffersize` is given: about half a
@@ -93,12 +104,7 @@ def open_stream(
 async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) -> Report:
     home: Arena | None = None
     try:
-        function, home = await _packed_or_cancelled(engine, call)
-        if call.item_timeout is not None and not (engine.pool.kills or function.is_async):
-            raise ValueError(
-                f"item_timeout={call.item_timeout}, but nobody can end an item that runs in a {engine.pool.name}; "
-                "use workers of ours (executor=None or an AsyncExecutor), or a coroutine function"
-            )
+        function, home = await told_if_cancelled(_begun(engine, call), call, **about_call(engine, call))
         run = _run(engine, call, function, sink, most)
         try:
             with woken_by_signals():
@@ -114,24 +120,59 @@ async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) ->
                 await engine.close()
 
 
-async def _packed_or_cancelled(engine: Engine, call: Call) -> tuple[PackedFunction, Arena | None]:
+async def _begun(engine: Engine, call: Call) -> tuple[PackedFunction, Arena | None]:
+    """All that comes before the run: what nobody could end is refused, the pool is ready, the function is packed."""
+    if call.item_timeout is not None and not (engine.pool.kills or _payload.is_coroutine_function(call.fn)):
+        raise ValueError(
+            f"item_timeout={call.item_timeout}, but nobody can end an item that runs in a {engine.pool.name}; "
+            "use workers of ours (executor=None or an AsyncExecutor), or a coroutine function"
+        )
+    await engine.pool.warm()
+    await engine.pool.enter()
+    return await _packed(call.fn, engine.pool)
+
+
+# ── a call that is cancelled before its run begins ───────────────────────────────────────────────────────────────────
+
+
+class About(TypedDict):
+    """What the hooks of a call are told that is cancelled before its run begins."""
+
+    executor: str
+    n_jobs: int
+    managers: tuple[HookManager, ...]
+
+
+async def told_if_cancelled(step: Coroutine[Any, Any, S], call: Call, **about: Unpack[About]) -> S:
+    """A step before the run of a call; if that is cancelled meanwhile, its hooks are told: POST_EXECUTE alone."""
     try:
-        await engine.pool.enter()
-        return await _packed(call.fn, engine.pool)
+        return await step
     except asyncio.CancelledError:
-        await finish(tell_cancelled(engine, call))
+        await finish(_tell_cancelled(call, **about))
         raise
 
 
 async def tell_cancelled(engine: Engine, call: Call) -> None:
     """Tell the hooks of a call that is cancelled before its run could begin: POST_EXECUTE alone."""
+    await _tell_cancelled(call, **about_call(engine, call))
+
+
+def about_call(engine: Engine, call: Call) -> About:
+    """The same, where it is known what the call would have run on."""
+    return About(executor=engine.pool.name, n_jobs=_workers(engine, call), managers=_managers(engine, call))
+
+
+async def _tell_cancelled(call: Call, *, executor: str, n_jobs: int, managers: tuple[HookManager, ...]) -> None:
     execution_id, name = os.urandom(16).hex(), _payload.function_name(call.fn)
-    tally = Tally(n_jobs=_workers(engine, call), tolerant=call.return_exceptions)
-    bus = EventBus(_managers(engine, call), execution_id)
-    narrator = Narrator(bus, tally, execution_id=execution_id, function=name, executor=engine.pool.name)
+    tally = Tally(n_jobs=n_jobs, tolerant=call.return_exceptions)
+    bus = EventBus(managers, execution_id)
+    narrator = Narrator(bus, tally, execution_id=execution_id, function=name, executor=executor)
     report = Report.of(tally, function=name, execution_id=execution_id, status="cancelled", elapsed=0.0)
     narrator.end(report, "cancelled", None)
     await bus.aclose(bound=FLUSH_SECONDS_CANCELLED)
+
+
+# ── the function ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def _packed(fn: Callable[..., Any], pool: Pool) -> tuple[PackedFunction, Arena | None]:
@@ -163,6 +204,9 @@ def _is_a_name(fn: Callable[..., Any]) -> bool:
     if not isinstance(fn, FunctionType | BuiltinFunctionType | type) or "<" in fn.__qualname__:
         return False
     return fn.__module__ not in MAIN_MODULES and isinstance(getattr(fn, "__self__", None), ModuleType | None)
+
+
+# ── the run ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _run(engine: Engine, call: Call, function: PackedFunction, sink: Sink, most: int | None) -> Run:

@@ -55,20 +55,25 @@ class Narrator:
         if self.bus.on_worker_start:
             self._tell(HookEvent.ON_WORKER_START, worker_id=pid, metadata=details)
 
-    def chunk_complete(self, batch: Batch, reply: ChunkReply, failures: Sequence[FailedItem]) -> None:
-        """A chunk has ended in a worker, and these items of it failed; its numbers are already in the tally."""
+    def chunk_complete(self, batch: Batch, reply: ChunkReply, failures: Sequence[FailedItem], retried: int) -> None:
+        """A chunk has ended in a worker, and its numbers are already in the tally.
+
+        failures: items of it that failed. retried: how many more of it failed, and are tried again: those have no
+        outcome yet, and the chunk in which they get it counts them.
+        """
         items, seconds = self._present.get(reply.pid, (0, 0.0))
         self._present[reply.pid] = (items + reply.done, seconds + reply.seconds)
         chunk_id, self._chunks = self._chunks, self._chunks + 1
+        size = reply.done - retried
         for failed in failures:
-            self._error(failed, reply.pid, chunk_id, reply.done, reply.seconds)
+            self._error(failed, reply.pid, chunk_id, size, reply.seconds)
         if self.bus.on_chunk_complete:
             metadata = {"start": batch.start, "cpu_time": reply.cpu_seconds, "bytes_in": reply.bytes_in}
             self._tell(
                 HookEvent.ON_CHUNK_COMPLETE,
                 worker_id=reply.pid,
                 chunk_id=chunk_id,
-                chunk_size=reply.done,
+                chunk_size=size,
                 chunk_time=reply.seconds,
                 metadata={**metadata, "bytes_out": reply.bytes_out, "peak_rss": reply.peak_rss},
             )

@@ -50,7 +50,7 @@ def slot_settings(
 ) -> SlotSettings:
     """How an executor of `n_jobs` workers makes each; the options mean, and raise, what `AsyncExecutor` says."""
     checked_number("inner_threads", inner_threads)
-    checked_number("start_timeout", start_timeout, 0, whole=False)
+    checked_number("start_timeout", start_timeout, 0, whole=False, optional=False)
     checked_number("max_items_per_worker", max_items)
     checked_number("max_worker_rss", max_rss)
     setup = Setup(

@@ -91,9 +91,9 @@ class AsyncExecutor:
         max_pending: int | None = None,
     ) -> None:
         checked_number("n_jobs", n_jobs)
-        checked_number("max_item_deaths", max_item_deaths)
+        checked_number("max_item_deaths", max_item_deaths, optional=False)
         checked_number("max_pending", max_pending)
-        checked_number("cancel_grace", cancel_grace, 0, whole=False)
+        checked_number("cancel_grace", cancel_grace, 0, whole=False, optional=False)
         self._managers = checked_managers(hooks)
         self._n_jobs = cpus_here() if n_jobs is None else n_jobs
         self._settings = slot_settings(

@@ -420,6 +420,14 @@ def refuse_and_count(path):
     raise ConnectionError("no database")
 
 
+def workers_of_a_call(where):
+    """Workers that a call has which is made in a worker and runs `where`."""
+    from amorsize_async import execute
+
+    _, report = execute(square, range(4), executor=where, return_report=True)
+    return report.n_jobs
+
+
 def nested_n_jobs(item):
     """Tell how many workers an executor that is made here may have."""
     from amorsize_async import AsyncExecutor

@@ -14,10 +14,19 @@ from .._threads import in_thread
 from .place import Place
 from .pool import Pool
 
-__all__ = ("ForeignPool", "open_threads")
+__all__ = ("ForeignPool", "open_threads", "width_of")
 
 JOIN_SECONDS = 0.2
 # How long the end of an execution waits for its threads: those that have nothing to do end at once.
+
+
+def width_of(executor: Executor) -> int | None:
+    """Calls that an executor runs at once; None if it does not say.
+
+    There is no public way to ask. The standard library's, loky's and mpi4py's executors keep it under the same name.
+    """
+    width = getattr(executor, "_max_workers", None)
+    return width if isinstance(width, int) and width > 0 else None
 
 
 class ForeignPool(Pool):
@@ -38,8 +47,9 @@ class ForeignPool(Pool):
             await in_thread(self._submit_nothing)
 
     def _submit_nothing(self) -> None:
-        for _ in range(self.capacity):
-            self._executor.submit(_worker_start.begin)
+        with suppress(RuntimeError):  # broken or closed: the first chunk meets that too, and it is told of that
+            for _ in range(self.capacity):
+                self._executor.submit(_worker_start.begin)
 
     def _remove(self, place: Place) -> None:
         """A broken executor is its owner's to replace; calls in it fail, and say so."""

@@ -91,6 +91,9 @@ class Pool:
         """Workers that `share` can have."""
         return min(share.limit, self.capacity)
 
+    async def warm(self) -> None:
+        """Have done beforehand what would hold the loop when the first chunk is handed over."""
+
     async def enter(self) -> None:
         """Wait for a turn of the loop in which no other execution begins.
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
 import jobs
 from amorsize_async import AsyncExecutor, HookEvent, HookManager, execute, execute_async, stream_async
+from amorsize_async._system import usable_cpus
+from amorsize_async.errors import ExecutorClosedError, WorkerCrashedError
 
 KINDS = ["shared", "own", "thread", "thread pool", "process pool"]
 PROCESSES = ["shared", "own", "process pool"]
@@ -110,11 +113,67 @@ async def test_the_report_names_what_it_ran_on(where):
 
 @pytest.mark.parametrize("where", ["process pool"], indirect=True)
 async def test_somebody_elses_broken_pool_is_reported(where):
-    """It is theirs to replace."""
-    from amorsize_async.errors import WorkerCrashedError
+    """It is theirs to replace: each call says so, not only the one that broke it."""
+    for _ in range(2):
+        with pytest.raises(WorkerCrashedError, match="died"):
+            await execute_async(jobs.die, [1], executor=where)
 
-    with pytest.raises(WorkerCrashedError, match="died"):
-        await execute_async(jobs.die, [1], executor=where)
+
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
+async def test_somebody_elses_closed_pool_is_reported(kind):
+    """As one of ours would be."""
+    pool = kind(1)
+    pool.shutdown()
+    with pytest.raises(ExecutorClosedError, match="refused the work"):
+        await execute_async(jobs.square, [1], executor=pool)
+
+
+async def test_a_time_limit_that_a_pool_cannot_keep_is_refused_before_it_starts_a_worker():
+    """A process pool starts its workers when it is first used."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with pytest.raises(ValueError, match="nobody can end an item that runs in a ProcessPoolExecutor"):
+            await execute_async(jobs.square, [1], executor=pool, item_timeout=1)
+        assert not multiprocessing.active_children()
+
+
+async def test_somebody_elses_executor_is_used_as_wide_as_it_is():
+    """However few CPUs there are; `n_jobs` says less, and one that does not say how wide it is has one for each CPU."""
+    together = threading.Barrier(usable_cpus() + 3)
+    with ThreadPoolExecutor(together.parties) as pool:
+        waits = await execute_async(lambda _: together.wait(timeout=30), range(together.parties), executor=pool)
+        _, report = await execute_async(jobs.square, range(9), executor=pool, n_jobs=1, return_report=True)
+        del pool._max_workers
+        _, unknown = await execute_async(jobs.square, range(9), executor=pool, return_report=True)
+
+    assert sorted(waits) == list(range(together.parties))
+    assert (report.n_jobs, unknown.n_jobs) == (1, usable_cpus())
+
+
+@pytest.mark.parametrize("where", [None, "thread"])
+async def test_a_call_inside_a_worker_has_that_workers_part_of_the_cpus(where):
+    """Wherever it runs: nested calls do not multiply."""
+    async with AsyncExecutor(usable_cpus()) as executor:
+        [n_jobs] = await executor.execute(jobs.workers_of_a_call, [where])
+
+    assert n_jobs == 1
+
+
+@pytest.mark.parametrize("where", ["shared", "thread", "thread pool", "process pool"], indirect=True)
+@pytest.mark.parametrize("turns", range(1, 7))
+async def test_the_hooks_of_a_call_that_is_cancelled_while_it_begins_are_told(where, turns):
+    """Of its end, once and last, whatever was being opened."""
+    hooks, seen = HookManager(), []
+    hooks.register(HookEvent, seen.append, mode="inline")
+    call = asyncio.ensure_future(execute_async(jobs.square, range(10), executor=where, hooks=hooks))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+    assert [ctx.status for ctx in seen if ctx.event is HookEvent.POST_EXECUTE] == ["cancelled"]
+    assert seen[-1].event is HookEvent.POST_EXECUTE
+    assert seen[-1].n_jobs >= 1
 
 
 def test_execute_works_without_a_loop():

@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 import jobs
-from amorsize_async import AsyncExecutor, execute_async, stream_async
+from amorsize_async import AsyncExecutor, HookManager, execute_async, stream_async
 from amorsize_async.errors import (
     ExecutorClosedError,
     InputError,
@@ -80,7 +80,11 @@ BAD_CALLS = {
     "n_jobs": (lambda: execute_async(jobs.square, [1], n_jobs=0), ValueError, "n_jobs=0 is too small"),
     "n_jobs kind": (lambda: execute_async(jobs.square, [1], n_jobs=1.5), TypeError, "n_jobs is a float"),
     "chunksize": (lambda: execute_async(jobs.square, [1], chunksize=-1), ValueError, "chunksize=-1 is too small"),
-    "hooks": (lambda: execute_async(jobs.square, [1], hooks=[print]), TypeError, "pass HookManagers"),
+    "hooks": (
+        lambda: execute_async(jobs.square, [1], hooks=[print]),
+        TypeError,
+        "hooks contains a builtin_function_or_method; make a manager",
+    ),
     "executor": (lambda: execute_async(jobs.square, [1], executor="proces"), TypeError, "executor is 'proces'"),
     "option": (lambda: execute_async(jobs.square, [1], chunk_size=2), TypeError, "unexpected keyword.*chunk_size"),
     "unpicklable": (
@@ -113,12 +117,18 @@ async def test_a_bad_stream_is_refused_at_once():
     [
         ({"n_jobs": 0}, ValueError, "n_jobs=0"),
         ({"start_method": "frok"}, ValueError, "start_method='frok' is not known here; pass one of"),
-        ({"cancel_grace": -1}, ValueError, "cancel_grace=-1"),
+        ({"cancel_grace": -1}, ValueError, "cancel_grace=-1 is too small; pass at least 0$"),
+        ({"cancel_grace": None}, TypeError, "cancel_grace is a NoneType; pass a number of at least 0$"),
+        ({"max_item_deaths": None}, TypeError, "max_item_deaths is a NoneType; pass a whole number of at least 1$"),
+        ({"start_timeout": None}, TypeError, "start_timeout is a NoneType"),
+        ({"hooks": print}, TypeError, r"hooks is a builtin_function_or_method; make a manager.*register\("),
+        ({"hooks": HookManager}, TypeError, "hooks is the class HookManager; make a manager"),
+        ({"hooks": [print]}, TypeError, "hooks contains a builtin_function_or_method"),
         ({"initializer": 3}, TypeError, "initializer is a int"),
         ({"initializer": print, "initargs": [threading.Lock()]}, UnpicklableError, "the initializer cannot be pickled"),
         ({"initializer": partial(print, SHARED)}, UnpicklableError, "the initializer cannot be pickled"),
     ],
-    ids=["n_jobs", "start_method", "cancel_grace", "initializer", "initargs", "shared"],
+    ids=str,
 )
 def test_a_bad_executor_is_refused_at_once(options, kind, message):
     """Before anything starts."""

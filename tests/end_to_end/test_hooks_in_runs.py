@@ -21,6 +21,7 @@ from amorsize_async import (
     AsyncExecutor,
     HookEvent,
     HookManager,
+    RetryPolicy,
     create_progress_hook,
     execute,
     execute_async,
@@ -749,6 +750,15 @@ async def test_fifty_runs_at_once_share_a_manager_and_mix_nothing_up(executor, h
     assert stats["calls"] + stats["coalesced"] == sum(counted["call_counts"].values())
     assert stats["calls"] == sum(map(len, seen.values()))
     assert stats["dropped"] == stats["errors"] == 0
+
+
+async def test_chunks_count_each_item_once_however_often_it_is_tried(executor, hooks, story, tmp_path):
+    """In the chunk that it came home with."""
+    items = [(str(tmp_path / str(n)), n % 3) for n in range(30)]
+    await executor.execute(jobs.fail_until, items, hooks=hooks, retry=RetryPolicy(attempts=3, wait_initial=0.001))
+
+    assert sum(context.chunk_size for context in story.of(CHUNK)) == 30
+    assert sum(context.metadata["items"] for context in story.of(END)) == 60
 
 
 async def test_context_variables_of_the_caller_reach_its_hooks(executor, hooks):
