@@ -23,6 +23,10 @@ BARRIER_SECONDS = 5.0
 """How long PRE_EXECUTE hooks that are not critical may hold a run up, whatever their own timeouts."""
 
 
+BOTH_ENDS = (HookEvent.PRE_EXECUTE, HookEvent.POST_EXECUTE)
+"""Events that every manager counts. Of the others, those that it listens to: nobody makes the rest."""
+
+
 class EventBus:
     """Delivers the events of one execution. One attribute for each event tells whether anybody listens.
 
@@ -52,8 +56,11 @@ class EventBus:
         self._counted: set[HookEvent] = set()
         self._closed = False
         self._routes: dict[HookEvent, tuple[tuple[Subscription, Lane], ...]] = {}
+        self._listening: dict[HookEvent, tuple[HookManager, ...]] = dict.fromkeys(BOTH_ENDS, self._managers)
         for event in HookEvent:
-            entries = [entry for manager in self._managers for entry in manager.subscriptions(event)]
+            found = {manager: manager.subscriptions(event) for manager in self._managers}
+            entries = [entry for each in found.values() for entry in each]
+            self._listening.setdefault(event, tuple(manager for manager, each in found.items() if each))
             self._routes[event] = tuple((entry, self._lanes.of(entry.hook)) for entry in entries)
             setattr(self, event.value, bool(entries))
         self.active = any(self._routes.values())
@@ -113,7 +120,7 @@ class EventBus:
 
     def _count(self, event: HookEvent) -> None:
         self._counted.add(event)
-        for manager in self._managers:
+        for manager in self._listening[event]:
             manager.count(event)
 
     def _count_unheard(self, event: HookEvent) -> None:

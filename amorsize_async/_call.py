@@ -70,7 +70,7 @@ def checked_number(
     if value is None and optional:
         return
     otherwise = ", or None to let it be decided here" if optional else ""
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+    if value is None or isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         kind = "whole number" if whole else "number"
         raise TypeError(f"{name} is a {type(value).__name__}; pass a {kind} of at least {least}{otherwise}")
     if math.isnan(value) or value < least:
@@ -81,16 +81,22 @@ def checked_managers(hooks: Hooks) -> tuple[HookManager, ...]:
     """The managers in `hooks`, each once; raises TypeError for anything else."""
     if hooks is None or isinstance(hooks, HookManager):
         return () if hooks is None else (hooks,)
-    managers = tuple(hooks) if isinstance(hooks, Iterable) else (hooks,)
+    try:
+        managers = tuple(hooks)
+    except TypeError:
+        raise _no_manager("is", hooks) from None
     for manager in managers:
         if not isinstance(manager, HookManager):
-            kind = "the class HookManager" if manager is HookManager else f"a {type(manager).__name__}"
-            where = "contains" if isinstance(hooks, Iterable) else "is"
-            raise TypeError(
-                f"hooks {where} {kind}; make a manager, `hooks = HookManager()`, register callbacks on it, "
-                "`hooks.register(HookEvent.ON_PROGRESS, callback)`, and pass it, or several"
-            )
+            raise _no_manager("contains", manager)
     return tuple(dict.fromkeys(managers))
+
+
+def _no_manager(how: str, given: object) -> TypeError:
+    kind = "the class HookManager" if given is HookManager else f"a {type(given).__name__}"
+    return TypeError(
+        f"hooks {how} {kind}; make a manager, `hooks = HookManager()`, register callbacks on it, "
+        "`hooks.register(HookEvent.ON_PROGRESS, callback)`, and pass it, or several"
+    )
 
 
 def shows_options(function: F) -> F:

@@ -11,11 +11,29 @@ from typing import Any
 from .events import HookEvent
 from .hooks import HookManager, HookOptions
 
-__all__ = ("configured_hooks", "hooks_from")
+__all__ = ("configured_hooks", "hooks_from", "hooks_of_process")
 
 VARIABLE = "AMORSIZE_HOOKS"
 TABLE = "[tool.amorsize_async] hooks"
 OPTIONS = frozenset(HookOptions.__annotations__) - {"when"}
+
+
+Entries = Sequence[str | Mapping[str, Any]]
+
+_made: dict[str, tuple[HookManager, ...]] = {}
+"""The managers that each configuration gave, as text: a hook keeps its state from one execution to the next."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_made.clear)
+
+
+def hooks_of_process() -> tuple[HookManager, ...]:
+    """Return what `configured_hooks` gives here, the same managers each time: made once, also if many ask at once."""
+    entries, source = _configured(None, os.environ)
+    configuration = repr((source, entries))
+    if configuration not in _made:
+        # Not under a lock: a factory is the user's, and may itself execute something. The first to be ready counts.
+        _made.setdefault(configuration, tuple(hooks_from(entries, source)))
+    return _made[configuration]
 
 
 def configured_hooks(folder: Path | None = None, environment: Mapping[str, str] = os.environ) -> list[HookManager]:
@@ -25,14 +43,18 @@ def configured_hooks(folder: Path | None = None, environment: Mapping[str, str] 
     ``pyproject.toml`` of ``folder`` (``None``: the working directory) and its parents; set but empty, it turns them
     off. Entries are explained at ``hooks_from``.
     """
+    return hooks_from(*_configured(folder, environment))
+
+
+def _configured(folder: Path | None, environment: Mapping[str, str]) -> tuple[Entries, str]:
+    """What is configured, and where."""
     named = environment.get(VARIABLE)
     if named is not None:
-        return hooks_from([name.strip() for name in named.split(",") if name.strip()], VARIABLE)
+        return [name.strip() for name in named.split(",") if name.strip()], VARIABLE
     try:
-        folder = folder or Path.cwd()
-    except FileNotFoundError:  # it was deleted under us, and no project is to be found from there
-        return []
-    return hooks_from(_entries_of_project(folder), TABLE)
+        return _entries_of_project(folder or Path.cwd()), TABLE
+    except OSError:  # the folder was deleted under us, or is not ours to look into: no project is to be found there
+        return [], TABLE
 
 
 def hooks_from(entries: Iterable[str | Mapping[str, Any]], source: str = "the configuration") -> list[HookManager]:
@@ -54,14 +76,17 @@ def hooks_from(entries: Iterable[str | Mapping[str, Any]], source: str = "the co
     return managers
 
 
-def _entries_of_project(folder: Path) -> Sequence[str | Mapping[str, Any]]:
+def _entries_of_project(folder: Path) -> Entries:
     import tomllib
 
     for candidate in (folder, *folder.parents):
         project = candidate / "pyproject.toml"
         if project.is_file():
-            with project.open("rb") as file:
-                entries = tomllib.load(file).get("tool", {}).get("amorsize_async", {}).get("hooks", [])
+            try:
+                tools = tomllib.loads(project.read_text(encoding="utf-8")).get("tool", {})
+            except ValueError as exc:
+                raise ValueError(f"{project} cannot be read: {exc}; mend it, or set {VARIABLE} to go without") from exc
+            entries = tools.get("amorsize_async", {}).get("hooks", [])
             if not isinstance(entries, list):
                 raise TypeError(f"{TABLE} in {project} must be a list, not {entries!r}: hooks = ['pkg.mod:factory']")
             return entries
@@ -95,5 +120,13 @@ def _registered(table: Mapping[str, Any], source: str) -> HookManager:
         raise ValueError(f"{source}: {dict(table)!r} has {wrong}; keys are use, events, {', '.join(sorted(OPTIONS))}")
     callback: Any = _resolve(table["use"], source)
     manager = HookManager()
-    manager.register([HookEvent(value) for value in table.get("events", list(HookEvent))], callback, **options)
+    manager.register(_events_of(table, source), callback, **options)
     return manager
+
+
+def _events_of(table: Mapping[str, Any], source: str) -> list[HookEvent]:
+    known = [event.value for event in HookEvent]
+    events = table.get("events", known)
+    if not isinstance(events, list) or not all(event in known for event in events):
+        raise ValueError(f"{source}: events = {events!r} is no list of events; there are {', '.join(known)}")
+    return [HookEvent(value) for value in events]

@@ -18,7 +18,7 @@ from ._arena import Arena, Arenas
 from ._bus import EventBus
 from ._call import Call, checked_number
 from ._chunking import MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES, ChunkSizer
-from ._configured_hooks import configured_hooks
+from ._configured_hooks import hooks_of_process
 from ._costs import CostMemory
 from ._narrator import Narrator
 from ._parcel import Bundle
@@ -73,7 +73,7 @@ class Engine:
 
 async def configured_managers() -> tuple[HookManager, ...]:
     """The hooks that the environment or pyproject.toml name, read in a thread; see `configured_hooks`."""
-    return tuple(await in_thread(configured_hooks))
+    return await in_thread(hooks_of_process)
 
 
 async def collect(engine: Engine, call: Call) -> tuple[list[Any], Report]:

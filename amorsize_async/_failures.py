@@ -5,12 +5,11 @@ Both ends of the border use it. Standard library, `_payload`, `_texts` and `erro
 
 from __future__ import annotations
 
-import traceback
 from contextlib import suppress
 from typing import NamedTuple
 
 from . import _payload
-from ._texts import message_of
+from ._texts import message_of, traceback_of
 from .errors import RemoteError, RemoteTraceback, UnpicklableError
 
 __all__ = ("Failure", "failure_of", "kind_of", "received", "travelling", "unloadable_item")
@@ -32,11 +31,7 @@ def failure_of(offset: int, exc: BaseException) -> Failure:
     frames = exc.__traceback__
     while frames is not None and frames.tb_next is not None and frames.tb_frame.f_globals.get("__name__") == WORKER:
         frames = frames.tb_next
-    try:
-        text = "".join(traceback.format_exception(type(exc), exc, frames))
-    except BaseException:  # noqa: BLE001 - its attributes are user code, and may raise
-        text = "".join([*traceback.format_tb(frames), type(exc).__qualname__])
-    return Failure(offset, exc if _may_be_raised(exc) else _stand_in(exc), text)
+    return Failure(offset, exc if _may_be_raised(exc) else _stand_in(exc), traceback_of(exc, frames))
 
 
 def _may_be_raised(exc: BaseException) -> bool:

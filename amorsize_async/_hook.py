@@ -7,6 +7,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypedDict
 
@@ -62,7 +63,7 @@ class Tally:
     verbose: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     calls: dict[HookEvent, int] = field(default_factory=lambda: dict.fromkeys(HookEvent, 0))
-    """Triggers of each event, also those nobody listened to."""
+    """Triggers of each event."""
     errors: dict[HookEvent, int] = field(default_factory=dict)
     """Failures and timeouts of hooks at each event that had any."""
 
@@ -116,7 +117,7 @@ class Hook:
             recovered = self.breaker.succeed()
             self.stats["quarantined"] = False
         if recovered:
-            logger.info("hook %s works again", self.name)
+            _log(logging.INFO, "hook %s works again", self.name)
 
     def failed(self, event: HookEvent, error: BaseException, seconds: float = 0.0, *, answered: bool = False) -> None:
         """Record a call (or a condition) that raised ``error``; log it if it is the first of a streak.
@@ -147,7 +148,7 @@ class Hook:
 
     def abandoned(self, what: str) -> None:
         """Log that a call outlives its execution."""
-        logger.warning("hook %s outlives its execution: %s", self.name, what)
+        _log(logging.WARNING, "hook %s outlives its execution: %s", self.name, what)
 
     def displaced(self, event: HookEvent) -> None:
         """Record an event that gave way to a newer one; say it once when something was lost."""
@@ -169,7 +170,7 @@ class Hook:
     def _say_once(self, message: str, *values: object) -> None:
         if message not in self._said:
             self._said.add(message)
-            logger.warning(message, *values)
+            _log(logging.WARNING, message, *values)
 
     def _spent(self, seconds: float) -> None:
         self.stats["seconds"] += seconds
@@ -186,14 +187,25 @@ class Hook:
     def _say(self, event: HookEvent, streak: int, what: str, error: BaseException | None) -> None:
         """One line per streak and one at quarantine: a broken hook must not drown the log."""
         if streak == 1:
-            logger.warning("hook %s failed at %s: %s", self.name, event.value, what, exc_info=error)
+            _log(logging.WARNING, "hook %s failed at %s: %s", self.name, event.value, what, error=error)
         elif streak == QUARANTINE_AFTER:
             message = "hook %s failed %d times in a row and is paused for %.0f s: %s"
-            logger.error(message, self.name, streak, QUARANTINE_SECONDS, what)
+            _log(logging.ERROR, message, self.name, streak, QUARANTINE_SECONDS, what)
         if self._tally.verbose:
-            print(f"WARNING: Hook error in {event.value}: {what}", file=sys.stderr)  # noqa: T201 - what verbose asks for
-            if error is not None:
-                traceback.print_exception(error)
+            _print(f"WARNING: Hook error in {event.value}: {what}", error)
+
+
+def _log(level: int, message: str, *values: object, error: BaseException | None = None) -> None:
+    """Log something. What a handler or a filter of the user's raises is no reason to end a run, or another hook."""
+    with suppress(Exception):
+        logger.log(level, message, *values, exc_info=error, stacklevel=3)
+
+
+def _print(message: str, error: BaseException | None) -> None:
+    with suppress(Exception):  # standard error may be closed
+        print(message, file=sys.stderr)  # noqa: T201 - what verbose asks for
+        if error is not None:
+            traceback.print_exception(error)
 
 
 @dataclass(slots=True, eq=False)

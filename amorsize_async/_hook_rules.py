@@ -20,19 +20,25 @@ COMPLETE = 100.0
 """Per cent."""
 ONCE_PER_EXECUTION = frozenset({HookEvent.PRE_EXECUTE, HookEvent.POST_EXECUTE})
 """Events tried even in quarantine: two calls an execution; a hook that missed the end would show it running."""
+MAY_BE_LAST = frozenset({HookEvent.POST_EXECUTE, HookEvent.ON_PROGRESS, HookEvent.ON_CHUNK_COMPLETE})
+"""Events of which one can be the last word; many items fail, and workers come and go, when all is complete."""
 
 
 def is_final(context: HookContext) -> bool:
     """Tell whether ``context`` is the last word of its execution: no throttle may hold it back."""
-    if context.event is HookEvent.PRE_EXECUTE:
-        return False  # an empty input is complete when it begins, but that is not its last word
+    if context.event not in MAY_BE_LAST:
+        return False
     if context.event is HookEvent.POST_EXECUTE or context.status != "running" or context.percent_complete >= COMPLETE:
         return True
     return context.total_items is not None and context.items_completed >= context.total_items
 
 
 class Throttle:
-    """Lets one event of a kind and execution pass per interval of its own timestamps; first and last always pass."""
+    """Lets one event of a kind and execution pass per interval of its own timestamps.
+
+    The first always passes, and so does what says that all is complete, which only an execution that succeeds and knows
+    its total can tell of itself.
+    """
 
     __slots__ = ("_interval", "_last", "_lock")
 
@@ -49,7 +55,9 @@ class Throttle:
         key = (context.execution_id, context.event)
         with self._lock:
             last = self._last.get(key)
-            if last is not None and context.timestamp - last < self._interval and not is_final(context):
+            # A clock that was set back says nothing about how long ago the last one was.
+            too_soon = last is not None and 0 <= context.timestamp - last < self._interval
+            if too_soon and not is_final(context):
                 return False
             self._last.pop(key, None)
             self._last[key] = context.timestamp

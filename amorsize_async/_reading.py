@@ -100,6 +100,8 @@ class _Buffered:
         buffer = self._buffer
         piece = [buffer.popleft() for _ in range(min(count, self._available()))]
         self.taken += len(piece)
+        if self.total is not None and self.taken > self.total:
+            self.total = None  # its length was a lie
         self._ask_for_more()
         return piece
 

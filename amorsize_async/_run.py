@@ -162,8 +162,10 @@ class Run:
             elapsed=self._narrator.elapsed,
         )
         self._sink.ended(report)
-        self._narrator.end(report, status, error)
-        await self._narrator.bus.aclose(bound=FLUSH_SECONDS_CANCELLED if status == "cancelled" else FLUSH_SECONDS)
+        try:
+            self._narrator.end(report, status, error)
+        finally:
+            await self._narrator.bus.aclose(bound=FLUSH_SECONDS_CANCELLED if status == "cancelled" else FLUSH_SECONDS)
         return report
 
     # ── out: items become chunks ─────────────────────────────────────────────────────────────────────────────────────

@@ -33,8 +33,8 @@ class ExecutorStatistics:
     max_pending: int | None
 
 
-def statistics_of(pool: LocalPool | None, n_jobs: int, admission: Admission) -> ExecutorStatistics:
-    """The statistics of an executor of `n_jobs` workers; pool: None before its start."""
+def statistics_of(pool: LocalPool | None, n_jobs: int, admission: Admission, *, closing: bool) -> ExecutorStatistics:
+    """The statistics of an executor of `n_jobs` workers; pool: None before its start. closing: it takes no calls."""
     places = [] if pool is None else pool.places
     return ExecutorStatistics(
         n_jobs=n_jobs,
@@ -45,7 +45,7 @@ def statistics_of(pool: LocalPool | None, n_jobs: int, admission: Admission) -> 
         started=0 if pool is None else pool.started,
         lost=0 if pool is None else pool.lost,
         recycled=0 if pool is None else pool.recycled,
-        closed=pool is not None and pool.closed,
+        closed=closing or (pool is not None and pool.closed),
         pending=admission.pending,
         max_pending=admission.max_pending,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from types import TracebackType
 
 __all__ = ("message_of", "traceback_of")
 
@@ -15,6 +16,13 @@ def message_of(error: object) -> str:
         return f"<its text cannot be made: {type(cause).__name__}>"
 
 
-def traceback_of(error: BaseException) -> str:
-    """The traceback as Python prints it, causes included."""
-    return "".join(traceback.format_exception(error))
+def traceback_of(error: BaseException, frames: TracebackType | None = None) -> str:
+    """The traceback as Python prints it, causes included; frames: what to show instead of all of its own, None: all.
+
+    Where its attributes, which may be user code, cannot be printed, the frames and its type.
+    """
+    shown = error.__traceback__ if frames is None else frames
+    try:
+        return "".join(traceback.format_exception(type(error), error, shown))
+    except BaseException:  # noqa: BLE001 - as above
+        return "".join([*traceback.format_tb(shown), type(error).__qualname__])

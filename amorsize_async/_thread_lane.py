@@ -86,6 +86,7 @@ class ThreadLane(Lane):
         except RuntimeError as error:
             # No more threads in this process, or it is ending: the hook's loss, not the run's.
             self._mailbox.clear()
+            delivery.outcome = error
             self.hook.failed(delivery.event, error)
         else:
             self._thread, self._ended = thread, self._loop.create_future()

@@ -79,27 +79,32 @@ def _in_another_thread(called: Called[R]) -> R:
             outcome.set_exception(exc)
 
     thread = threading.Thread(target=work, name="amorsize-execute", daemon=True)
-    thread.start()
     try:
+        thread.start()
         return outcome.result()
     except KeyboardInterrupt:
         stop.cancel()
         raise
     finally:
-        thread.join()
+        if thread.is_alive():
+            thread.join()
 
 
 class _Stoppable:
-    """A coroutine that another thread can cancel."""
+    """A coroutine that another thread can cancel, also before it begins."""
 
     def __init__(self, called: Called[Any]) -> None:
         self._called = called
         self._task: asyncio.Task[Any] | None = None
+        self._cancelled = False
 
     async def run(self) -> Any:
         self._task = asyncio.current_task()
+        if self._cancelled:
+            raise asyncio.CancelledError
         return await self._called()
 
     def cancel(self) -> None:
+        self._cancelled = True
         if self._task is not None:
             self._task.get_loop().call_soon_threadsafe(self._task.cancel)

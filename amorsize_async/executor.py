@@ -279,7 +279,7 @@ class AsyncExecutor:
 
     def statistics(self) -> ExecutorStatistics:
         """What the executor holds and does at this moment."""
-        return statistics_of(self._home.pool, self._n_jobs, self._admission)
+        return statistics_of(self._home.pool, self._n_jobs, self._admission, closing=self._closing)
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

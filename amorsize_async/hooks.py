@@ -64,7 +64,7 @@ class HookManagerStats(TypedDict):
     hook_counts: dict[str, int]
     """Hooks registered now, for each of the seven events."""
     call_counts: dict[str, int]
-    """Triggers of each event (not calls of hooks), with hooks or without."""
+    """Triggers of each event (not calls of hooks). Of runs, those that it has hooks for, and the two ends of each."""
     error_counts: dict[str, int]
     """Failures and timeouts of hooks, for the events that had any."""
     hooks: dict[str, HookStats]

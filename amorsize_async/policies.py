@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,8 +41,7 @@ class RetryPolicy:
         for name in ("wait_initial", "wait_max", "wait_exp_base", "wait_jitter"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} is not a wait; pass a number of at least 0")
-        if not callable(self.on) and not isinstance(self.on, tuple):
-            raise TypeError(f"on is a {type(self.on).__name__}; pass exception classes, or a function of the exception")
+        _check_retryable(self.on)
 
     @classmethod
     def of(cls, retry: RetryPolicy | int | None) -> RetryPolicy | None:
@@ -68,6 +68,19 @@ class RetryPolicy:
 
     def wait(self, attempt: int, jitter: Callable[[float, float], float] = random.uniform) -> float:
         """Seconds between attempt number `attempt`, from 1, and the next."""
-        # The exponent is bounded: beyond it every wait is the longest, and a float would overflow.
-        backoff = self.wait_initial * self.wait_exp_base ** min(attempt - 1, 64)
+        try:
+            backoff = self.wait_initial * self.wait_exp_base ** (attempt - 1)
+        except OverflowError:
+            return self.wait_max
         return min(self.wait_max, backoff + jitter(0.0, self.wait_jitter))
+
+
+def _check_retryable(on: object) -> None:
+    classes = on if isinstance(on, tuple) else (on,) if isinstance(on, type) else ()
+    for each in classes:
+        if not isinstance(each, type) or not issubclass(each, BaseException):
+            raise TypeError(f"on has {each!r}, which nothing can raise; pass exception classes")
+    if inspect.iscoroutinefunction(on):
+        raise TypeError("on is a coroutine function, which nobody awaits here; pass a plain one")
+    if not callable(on) and not isinstance(on, tuple):
+        raise TypeError(f"on is a {type(on).__name__}; pass exception classes, or a function of the exception")

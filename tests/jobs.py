@@ -420,6 +420,18 @@ def refuse_and_count(path):
     raise ConnectionError("no database")
 
 
+def raise_with_index(item):
+    """Fail with an exception that has an `index` of its own, which holds the item."""
+    failure = LookupError("no such row")
+    failure.index = {"row": item}
+    raise failure
+
+
+def raise_unprintable(item):
+    """Fail with an exception that `traceback` cannot print."""
+    raise SyntaxError("no text", ("file", 1, 1, 5))
+
+
 def workers_of_a_call(where):
     """Workers that a call has which is made in a worker and runs `where`."""
     from amorsize_async import execute

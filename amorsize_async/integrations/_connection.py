@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -21,27 +22,43 @@ def cancelled_when_lost(transport: asyncio.Transport) -> Iterator[None]:
     task = asyncio.current_task()
     if task is None:
         raise RuntimeError("there is no task that could be cancelled here; enter this in a coroutine")
-    watch = _Watch(cast("asyncio.Protocol", transport.get_protocol()), task)
-    transport.set_protocol(watch)
+    watch = _watch_of(transport)
+    watch.tasks[task] += 1
     try:
         yield
     finally:
-        if transport.get_protocol() is watch:
+        watch.tasks[task] -= 1
+        watch.tasks += Counter()  # keeps what is above zero
+        if not watch.tasks and transport.get_protocol() is watch:
             transport.set_protocol(watch.protocol)
 
 
-class _Watch(asyncio.Protocol):
-    """Takes the place of a connection's protocol, as asyncio does to send a file, and hands on all that it is told."""
+def _watch_of(transport: asyncio.Transport) -> _Watch:
+    """The one watch of a connection, however many ask for it at once, and in whichever order they leave."""
+    protocol = transport.get_protocol()
+    if isinstance(protocol, _Watch):
+        return protocol
+    watch = _Watch(cast("asyncio.Protocol", protocol))
+    transport.set_protocol(watch)
+    return watch
 
-    def __init__(self, protocol: asyncio.Protocol, task: asyncio.Task[object]) -> None:
+
+class _Watch(asyncio.Protocol):
+    """Takes the place of a connection's protocol, as asyncio does to send a file, and hands on all that it is told.
+
+    tasks: those to be cancelled when the connection is lost, and how many times each of them asked for it.
+    """
+
+    def __init__(self, protocol: asyncio.Protocol) -> None:
         self.protocol = protocol
-        self._task = task
+        self.tasks: Counter[asyncio.Task[object]] = Counter()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        cancelling = self._task.cancelling()
+        before = {task: task.cancelling() for task in self.tasks}
         self.protocol.connection_lost(exc)
-        if self._task.cancelling() == cancelling:  # with handler_cancellation, aiohttp has done it
-            self._task.cancel("the client has left")
+        for task, cancelling in before.items():
+            if task.cancelling() == cancelling:  # with handler_cancellation, aiohttp has done it
+                task.cancel(GONE)
 
     def data_received(self, data: bytes) -> None:
         self.protocol.data_received(data)

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from .._job import Job
+from ..errors import AmorsizeError
 from ..events import HookContext
 
 __all__ = ("HEADERS", "KEEP_ALIVE_SECONDS", "MEDIA_TYPE", "last_event_id", "server_sent_events", "to_sse")
@@ -21,6 +22,9 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 KEEP_ALIVE_SECONDS = 15.0
 # Proxies close a connection on which nothing is said for 30 to 60 seconds; the HTML standard recommends about 15.
+
+LONGEST_ID = 18
+# Digits of a sequence number: no run tells as many events, and Python refuses to read thousands.
 
 KEEP_ALIVE = b": keep-alive\n\n"
 
@@ -53,7 +57,8 @@ def to_sse(context: HookContext) -> bytes:
 
 def last_event_id(header: str | None) -> int:
     """The sequence of the last event that a client has seen, from its `Last-Event-ID` header; -1 for none of ours."""
-    return int(header) if header is not None and header.isascii() and header.isdigit() else -1
+    ours = header is not None and header.isascii() and header.isdigit() and len(header) <= LONGEST_ID
+    return int(header) if header is not None and ours else -1
 
 
 def _plain(context: HookContext) -> dict[str, Any]:
@@ -71,5 +76,6 @@ def _plain(context: HookContext) -> dict[str, Any]:
     }
     if context.error is not None:
         data["error"] = type(context.error).__name__
-        data["item"] = context.metadata.get("item_index", getattr(context.error, "index", None))
+        ours = getattr(context.error, "index", None) if isinstance(context.error, AmorsizeError) else None
+        data["item"] = context.metadata.get("item_index", ours)
     return data

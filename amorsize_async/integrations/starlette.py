@@ -16,6 +16,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.status import HTTP_503_SERVICE_UNAVAILABLE, WS_1011_INTERNAL_ERROR, WS_1013_TRY_AGAIN_LATER
+from starlette.websockets import WebSocket
 
 from .._job import Job
 from ..executor import AsyncExecutor
@@ -95,14 +97,20 @@ async def cancel_on_disconnect(request: Request) -> AsyncIterator[None]:
 def install_exception_handlers(app: Starlette) -> None:
     """Answer 503 when the executor is full, with `Retry-After`, or closed, 504 for a late item, 500 for a deadly one.
 
-    Answers name the item by its index, never by its value.
+    Answers name the item by its index, never by its value. A WebSocket is closed, with 1013 where it should be tried
+    again, and else with 1011.
     """
     for kind in KINDS:
         app.add_exception_handler(kind, _answer)
 
 
-async def _answer(_: Request, exc: Exception) -> Response:
+async def _answer(connection: Any, exc: Exception) -> Any:
+    """Answer a Request with a Response, a WebSocket by closing it: what Starlette calls for both."""
     answer = answer_to(exc)
+    if isinstance(connection, WebSocket):
+        later = answer.status == HTTP_503_SERVICE_UNAVAILABLE
+        await connection.close(WS_1013_TRY_AGAIN_LATER if later else WS_1011_INTERNAL_ERROR, answer.detail)
+        return None
     return JSONResponse({"detail": answer.detail}, answer.status, answer.headers)
 
 

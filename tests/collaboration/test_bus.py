@@ -149,6 +149,17 @@ async def test_a_manager_given_twice_is_one(hooks):
     assert len(calls) == hooks.get_stats()["call_counts"]["on_chunk_complete"] == 1
 
 
+async def test_a_manager_counts_what_it_listens_to_whoever_else_does(hooks):
+    """Nobody makes an event that nobody wants, so that its count would depend on others."""
+    other = HookManager()
+    other.register(HookEvent, lambda context: None, mode="inline")
+    hooks.register(CHUNK, lambda context: None, mode="inline")
+    await drive(EventBus([hooks, other], "run"), chunks=5)
+    counts = hooks.get_stats()["call_counts"]
+
+    assert [counts[event.value] for event in (PRE, CHUNK, PROGRESS, POST)] == [1, 5, 0, 1]
+
+
 # order and isolation
 
 

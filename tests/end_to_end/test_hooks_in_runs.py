@@ -761,6 +761,20 @@ async def test_chunks_count_each_item_once_however_often_it_is_tried(executor, h
     assert sum(context.metadata["items"] for context in story.of(END)) == 60
 
 
+@pytest.mark.parametrize("where", ["thread", None])
+async def test_an_exception_that_cannot_be_printed_is_told_of_all_the_same(hooks, story, where):
+    """With its frames and its type, to the end of the run."""
+    with pytest.raises(SyntaxError, match="no text"):
+        await execute_async(jobs.raise_unprintable, [1], hooks=hooks, executor=where)
+
+    [failed], end = story.of(ERROR), story.contexts[-1]
+    assert end.event is POST
+    assert "in raise_unprintable" in failed.error_traceback
+    for context in (failed, end):
+        assert isinstance(context.error, SyntaxError)
+        assert context.error_traceback.splitlines()[-1] == "SyntaxError"
+
+
 async def test_context_variables_of_the_caller_reach_its_hooks(executor, hooks):
     """Of each colour, in a list and in a stream; those of another call do not."""
     variable, seen = contextvars.ContextVar("request"), []

@@ -135,6 +135,55 @@ async def test_a_connection_goes_on_after_a_watched_request():
     assert len({tuple(peer) for _, peer in answers}) == 1
 
 
+async def test_two_at_once_that_leave_as_they_came_leave_nothing_in_a_connections_way():
+    """Request after request on the same connection; the lost connection then cancels all that are still there."""
+
+    async def part(request, passes):
+        async with cancel_on_disconnect(request):
+            await passes.wait()
+
+    async def handler(request):
+        first, second = asyncio.Event(), asyncio.Event()
+        parts = [asyncio.ensure_future(part(request, passes)) for passes in (first, second)]
+        await asyncio.sleep(0)
+        for passes, leaves in zip((first, second), parts, strict=True):
+            passes.set()
+            await leaves
+        return web.json_response(request.transport.get_protocol() is request.protocol)
+
+    async with served(handler, AsyncExecutor(1)) as (_, client, address):
+        for _ in range(3):
+            async with client.get(address) as answer:
+                assert await answer.json()
+
+
+async def test_a_lost_connection_cancels_each_task_that_asked_for_it_once():
+    """However many there are, and however often each has asked."""
+    cancelled, waiting = [], asyncio.Event()
+
+    async def part(request, number):
+        try:
+            async with cancel_on_disconnect(request), cancel_on_disconnect(request):
+                waiting.set()
+                await asyncio.sleep(SECONDS)
+        finally:
+            cancelled.append((number, asyncio.current_task().cancelling()))
+
+    async def handler(request):
+        await asyncio.gather(*(part(request, number) for number in range(3)), return_exceptions=True)
+        done.set_result(None)
+        return web.Response()
+
+    done = asyncio.get_running_loop().create_future()
+    async with served(handler, AsyncExecutor(1)) as (_, client, address):
+        request = asyncio.ensure_future(client.get(address))
+        await waiting.wait()
+        request.cancel()
+        await asyncio.wait_for(done, SECONDS)
+
+    assert sorted(cancelled) == [(0, 1), (1, 1), (2, 1)]
+
+
 async def test_events_are_streamed_to_the_end_and_resumed():
     """A client that tells the last event it saw gets those after it, and no others."""
     jobs = []

@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 import jobs
 from amorsize_async import AsyncExecutor
@@ -23,6 +24,12 @@ from amorsize_async.integrations.starlette import (
 from services.clients import events_of
 
 SECRET = "canary-7f3a"
+
+
+async def closed(executor):
+    """Use an executor that was closed."""
+    await executor.aclose()
+    await executor.submit(jobs.square, 3)
 
 
 @contextmanager
@@ -115,6 +122,41 @@ def test_a_full_executor_answers_503_and_when_to_come_again():
         answer = client.get("/")
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+@pytest.mark.parametrize(
+    ("work", "code"),
+    [(lambda executor: executor.execute(jobs.die, [SECRET]), 1011), (closed, 1013)],
+    ids=["crash", "closed"],
+)
+def test_a_websocket_is_closed_with_a_reason(work, code):
+    """An answer of HTTP would be a second error on top of the first."""
+
+    async def over_a_socket(websocket):
+        await websocket.accept()
+        await work(get_executor(websocket))
+
+    with client_of(over_a_socket, AsyncExecutor(1, max_item_deaths=1)) as client:
+        client.app.routes.append(WebSocketRoute("/socket", over_a_socket))
+        with client.websocket_connect("/socket") as socket, pytest.raises(WebSocketDisconnect) as end:
+            socket.receive_json()
+
+    assert end.value.code == code
+    assert SECRET not in end.value.reason
+
+
+def test_events_tell_nothing_that_an_exception_holds():
+    """Not even where the user's exception has an attribute of the same name as one of ours."""
+
+    async def endpoint(request):
+        return events_response(get_executor(request).start(jobs.raise_with_index, [SECRET]), request)
+
+    with client_of(endpoint) as client:
+        told = client.get("/", headers={"Last-Event-ID": "9" * 5000})
+
+    assert SECRET not in told.text
+    *_, (_, name, data) = events_of(told.text)
+    assert (name, data["error"], data["item"]) == ("post_execute", "LookupError", None)
 
 
 def test_events_are_told_and_told_again_from_where_a_client_stopped():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
-from amorsize_async._configured_hooks import configured_hooks, hooks_from
+from amorsize_async._configured_hooks import configured_hooks, hooks_from, hooks_of_process
 from amorsize_async.events import HookContext, HookEvent
 
 MODULE = """
@@ -70,6 +71,30 @@ def test_the_project_registers_callbacks_with_options(site):
     assert not audited.has_hooks(HookEvent.ON_ERROR)
 
 
+def test_a_process_makes_its_configured_hooks_once(site, monkeypatch):
+    """However many calls there are: a hook keeps its state, and one that hangs does so in one thread."""
+    monkeypatch.chdir(site)
+    monkeypatch.setenv("AMORSIZE_HOOKS", "user_hooks:several,user_hooks:factory")
+    made = hooks_of_process()
+    monkeypatch.setenv("AMORSIZE_HOOKS", "user_hooks:factory")
+    other = hooks_of_process()
+    monkeypatch.setenv("AMORSIZE_HOOKS", "user_hooks:several,user_hooks:factory")
+
+    assert hooks_of_process() is made
+    assert len(made) == 3
+    assert other[0] not in made
+
+
+def test_a_folder_that_is_not_ours_to_look_into_has_no_project(site, monkeypatch):
+    """As a service under a user of its own may find."""
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    assert configured_hooks(site, {}) == []
+
+
 def test_an_empty_variable_turns_the_projects_hooks_off(site):
     """The environment goes before the file."""
     (site / "pyproject.toml").write_text('[tool.amorsize_async]\nhooks = ["user_hooks:factory"]')
@@ -94,7 +119,8 @@ def test_a_table_without_events_listens_to_all(site):
         ("user_hooks:__name__", TypeError, "HookManager"),
         ({"use": "user_hooks:audit", "evry": 1}, ValueError, "evry"),
         ({"events": ["on_error"]}, ValueError, "no 'use'"),
-        ({"use": "user_hooks:audit", "events": ["on_eror"]}, ValueError, "on_eror"),
+        ({"use": "user_hooks:audit", "events": ["on_eror"]}, ValueError, r"hooks: events = \['on_eror'\] is no list"),
+        ({"use": "user_hooks:audit", "events": "on_error"}, ValueError, "events = 'on_error' is no list of events"),
         ({"use": "user_hooks:audit", "timeout": 0}, ValueError, "timeout"),
         (7, TypeError, "7"),
     ],
@@ -112,4 +138,11 @@ def test_hooks_that_are_no_list_are_refused(site):
     """The message names the file."""
     (site / "pyproject.toml").write_text("[tool.amorsize_async]\nhooks = 'user_hooks:factory'")
     with pytest.raises(TypeError, match="must be a list"):
+        configured_hooks(site, {})
+
+
+def test_a_project_that_cannot_be_read_is_named(site):
+    """With the way out."""
+    (site / "pyproject.toml").write_text("[tool.amorsize_async\nhooks = 3")
+    with pytest.raises(ValueError, match=r"pyproject.toml cannot be read: .*; mend it, or set AMORSIZE_HOOKS"):
         configured_hooks(site, {})

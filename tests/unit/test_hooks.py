@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import io
 import logging
+import sys
 import threading
 
 import pytest
@@ -293,6 +295,56 @@ def test_a_verbose_manager_prints_each_failure(capsys):
     printed = capsys.readouterr().err
     assert "WARNING: Hook error in pre_execute: ValueError: broken hook" in printed
     assert "in fail" in printed
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_a_log_that_cannot_be_written_is_no_reason_to_end_anything(monkeypatch, verbose):
+    """Neither a handler of the user's that raises, nor a standard error that is closed."""
+
+    class Broken(logging.Handler):
+        def emit(self, record):
+            raise BrokenPipeError
+
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    hooks, heard, log, handler = HookManager(verbose=verbose), [], logging.getLogger("amorsize_async.hooks"), Broken()
+    hooks.register(PROGRESS, fail)
+    hooks.register(PROGRESS, heard.append)
+    monkeypatch.setattr(sys, "stderr", Closed())
+    log.addHandler(handler)
+    try:
+        for _ in range(8):
+            hooks.trigger(HookContext(PROGRESS))
+    finally:
+        log.removeHandler(handler)
+
+    assert len(heard) == 8
+    assert hooks.get_stats()["error_counts"] == {"on_progress": 5}
+
+
+def test_a_throttle_holds_for_failures_when_all_is_complete():
+    """Only what says that all is complete passes it then: in one chunk hundreds may fail."""
+    hooks, errors, progress = HookManager(), [], []
+    hooks.register(ERROR, errors.append, every=60)
+    hooks.register(PROGRESS, progress.append, every=60)
+    for event in (ERROR, PROGRESS):
+        for completed in (1, 2, 3, 3, 3):
+            hooks.trigger(HookContext(event, items_completed=completed, total_items=3))
+
+    assert len(errors) == 1
+    assert [context.items_completed for context in progress] == [1, 3, 3, 3]
+
+
+def test_a_clock_that_is_set_back_does_not_silence_a_throttled_hook():
+    """An event that seems to be older than the last one passes."""
+    hooks, heard = HookManager(), []
+    hooks.register(PROGRESS, heard.append, every=60)
+    for timestamp in (10_000.0, 10_030.0, 5_000.0, 5_030.0, 5_061.0):
+        hooks.trigger(HookContext(PROGRESS, timestamp=timestamp))
+
+    assert [context.timestamp for context in heard] == [10_000.0, 5_000.0, 5_061.0]
 
 
 @pytest.mark.parametrize("raised", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()])
