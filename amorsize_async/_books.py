@@ -58,7 +58,8 @@ class Books:
     def account(self, batch: Batch, reply: ChunkReply, failures: Sequence[FailedItem], again: Sequence[Batch]) -> None:
         """Enter a reply and tell of it; `failures`: those that are final, `again`: items that are tried again."""
         tally, retried = self.tally, sum(len(part.items) for part in again)
-        self.narrator.worker_seen(reply.pid)
+        if reply.pid not in tally.workers:  # its end may have been told by now
+            self.narrator.worker_seen(reply.pid)
         tally.chunks += 1
         tally.work += reply.item_seconds
         tally.cpu += reply.cpu_seconds

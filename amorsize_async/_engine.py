@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, TypedDict, TypeVar, Unpack, cast
 
-from . import _payload
+from . import _payload, _system
 from ._arena import Arena, Arenas
 from ._bus import EventBus
 from ._call import Call, checked_number
@@ -105,12 +105,12 @@ async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) ->
     home: Arena | None = None
     try:
         function, home = await told_if_cancelled(_begun(engine, call), call, **about_call(engine, call))
-        run = _run(engine, call, function, sink, most)
-        try:
-            with woken_by_signals():
+        with woken_by_signals():
+            run = _run(engine, call, function, sink, most)
+            try:
                 return await run.drive()
-        finally:
-            engine.costs.remember(function.cost_key, run.sizer.costs)
+            finally:
+                engine.costs.remember(function.cost_key, run.sizer.costs)
     finally:
         try:
             if home is not None:
@@ -127,6 +127,8 @@ async def _begun(engine: Engine, call: Call) -> tuple[PackedFunction, Arena | No
             f"item_timeout={call.item_timeout}, but nobody can end an item that runs in a {engine.pool.name}; "
             "use workers of ours (executor=None or an AsyncExecutor), or a coroutine function"
         )
+    if call.item_timeout is not None:
+        await in_thread(_system.prepare)
     await engine.pool.warm()
     await engine.pool.enter()
     return await _packed(call.fn, engine.pool)

@@ -13,7 +13,6 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from ._books import Books
 from ._launcher import Launcher
 from ._payload import PackedFunction
 from ._sharing import Share
@@ -30,12 +29,11 @@ FORGET_SECONDS = 0.5
 class Leavings:
     """What one execution leaves behind."""
 
-    def __init__(self, function: PackedFunction, *, pool: Pool, share: Share, launcher: Launcher, books: Books) -> None:
+    def __init__(self, function: PackedFunction, *, pool: Pool, share: Share, launcher: Launcher) -> None:
         self._function = function
         self._pool = pool
         self._share = share
         self._launcher = launcher
-        self._books = books
         self._calls: set[asyncio.Future[Any]] = set()
 
     def __repr__(self) -> str:
@@ -74,10 +72,6 @@ class Leavings:
             self._launcher.sent_to.discard(place)
         self._pool.hold(place, self._share)
         call = self._launcher.called(place, partial(forget, digest, last=last))
-        call.add_done_callback(partial(self._retire, place))
+        # One that was worn when its last chunk came home had this to do still.
+        call.add_done_callback(lambda _: self._pool.retire(place))
         self._calls.add(call)
-
-    def _retire(self, place: Place, _call: object) -> None:
-        """Have a place replaced that was worn when its last chunk came home, but had this to do still."""
-        if self._pool.retire(place) and place.pid is not None:
-            self._books.narrator.worker_gone(place.pid, "recycled")

@@ -75,19 +75,21 @@ def forgotten(loop: asyncio.AbstractEventLoop, pool: LocalPool) -> None:
 def _forget(pool: LocalPool) -> AsyncGenerator[None, None] | None:
     loop, end = _held.pop(pool, (None, None))
     if loop in _shared and _shared[loop].owns(pool):
-        del _shared[loop]
+        _shared.pop(loop, None)
     return end
 
 
 def _bury_closed_loops() -> None:
     """Kill the workers of loops that were closed without `shutdown_asyncgens()`: nobody can use them any more."""
-    for pool in [pool for pool, (loop, _) in _held.items() if loop.is_closed()]:
-        loop, _ = _held.pop(pool)
-        _shared.pop(loop, None)
-        for place in pool.places:
-            place.kill()
-    for loop in [loop for loop in _shared if loop.is_closed()]:  # one that could not even be opened
-        del _shared[loop]
+    # Lists, and no surprise at what is gone: other threads, with loops of their own, come by here at the same time.
+    for pool, (loop, _) in list(_held.items()):
+        if loop.is_closed() and _held.pop(pool, None) is not None:
+            _shared.pop(loop, None)
+            for place in pool.places:
+                place.kill()
+    for loop in list(_shared):
+        if loop.is_closed():  # one that could not even be opened
+            _shared.pop(loop, None)
 
 
 def _forked() -> None:

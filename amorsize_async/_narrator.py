@@ -46,14 +46,14 @@ class Narrator:
         """Whether this worker works for the execution now."""
         return pid in self._present
 
-    def worker_seen(self, pid: int, **details: Any) -> None:
+    def worker_seen(self, pid: int) -> None:
         """A worker begins to work for this execution: told once per process, before its first chunk."""
         if pid in self._present:
             return
         self._present[pid] = (0, 0.0)
         self._tally.workers.setdefault(pid, 0)
         if self.bus.on_worker_start:
-            self._tell(HookEvent.ON_WORKER_START, worker_id=pid, metadata=details)
+            self._tell(HookEvent.ON_WORKER_START, worker_id=pid)
 
     def chunk_complete(self, batch: Batch, reply: ChunkReply, failures: Sequence[FailedItem], retried: int) -> None:
         """A chunk has ended in a worker, and its numbers are already in the tally.
@@ -61,8 +61,9 @@ class Narrator:
         failures: items of it that failed. retried: how many more of it failed, and are tried again: those have no
         outcome yet, and the chunk in which they get it counts them.
         """
-        items, seconds = self._present.get(reply.pid, (0, 0.0))
-        self._present[reply.pid] = (items + reply.done, seconds + reply.seconds)
+        if reply.pid in self._present:
+            items, seconds = self._present[reply.pid]
+            self._present[reply.pid] = (items + reply.done, seconds + reply.seconds)
         chunk_id, self._chunks = self._chunks, self._chunks + 1
         size = reply.done - retried
         for failed in failures:

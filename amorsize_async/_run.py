@@ -27,7 +27,7 @@ from ._shielding import finish
 from ._source import Source
 from ._traffic import Traffic, unexpected
 from ._wire import Batch
-from .backends import Pool
+from .backends import Place, Pool
 from .errors import AmorsizeError
 from .events import Status
 from .hooks import HookManager
@@ -61,7 +61,7 @@ class Run:
         self._sink = sink
         self._options = options
         self._managers = managers
-        self._share = pool.join(options.n_jobs, self._executor_closed)
+        self._share = pool.join(options.n_jobs, self)
         self._share.steady = sizer.steady and options.item_timeout is None
         self._tally = Tally(
             n_jobs=pool.workers(self._share),
@@ -77,8 +77,13 @@ class Run:
     def __repr__(self) -> str:
         return f"<Run {self.function.name} {self._books!r} {self._traffic!r}>"
 
-    def _executor_closed(self) -> None:
+    def executor_closed(self) -> None:
+        """See `backends.Member`."""
         self._traffic.executor_closed()
+
+    def worker_gone(self, place: Place, reason: str) -> None:
+        """See `backends.Member`."""
+        self._traffic.worker_gone(place, reason)
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

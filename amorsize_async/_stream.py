@@ -9,6 +9,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -94,9 +95,8 @@ class ResultStream(Generic[R]):
 
     def __del__(self) -> None:
         if self._task is not None and not self._task.done():
-            loop = self._task.get_loop()
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(self._task.cancel)
+            with suppress(RuntimeError):  # the loop is closed
+                self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 
     @property
     def _position(self) -> int:

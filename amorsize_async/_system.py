@@ -16,6 +16,7 @@ __all__ = (
     "nameless_file",
     "oom_kills",
     "open_descriptor",
+    "prepare",
     "resident_bytes",
     "usable_cpus",
 )
@@ -106,6 +107,11 @@ def memory_limit(root: Path = CGROUP_ROOT, own: Path = Path("/proc/self/cgroup")
         if (text := _read(folder / name).strip()).isdecimal() and int(text) < NO_LIMIT
     ]
     return min(limits, default=None)
+
+
+def prepare() -> None:
+    """Have imported what tells about other processes: blocking, for a thread, since it takes 30 ms the first time."""
+    import psutil  # noqa: F401
 
 
 def resident_bytes(pid: int) -> int:

@@ -76,7 +76,7 @@ class Traffic:
         casualties = Casualties(options.max_item_deaths, share.limit)
         self._judge = Judge(casualties, options.retry, options.item_timeout)
         self._launcher = Launcher(function, pool=pool, share=share, sizer=sizer, options=options)
-        self._leavings = Leavings(function, pool=pool, share=share, launcher=self._launcher, books=books)
+        self._leavings = Leavings(function, pool=pool, share=share, launcher=self._launcher)
         self._group: asyncio.TaskGroup | None = None
 
     def __repr__(self) -> str:
@@ -211,6 +211,8 @@ class Traffic:
         flight.watch.go_on()
         broken = None if flight.future.cancelled() else flight.future.exception()
         if flight.future.cancelled() or broken is not None:
+            if not flight.place.ready:
+                self._launcher.sent_to.discard(flight.place)
             await self._transport.dropped(None, flight.job)
             await self._recovery().place_broke(flight, broken, is_async=self.function.is_async)
             return
@@ -222,7 +224,7 @@ class Traffic:
             flight.place.known.discard(self.function.digest)
             if reply.refused == "home":
                 self.function = await self._transport.function_in_band()
-            self._settle(flight)
+            self._pool.settle(flight.place, self._share)
             singly = flight.batch.singly or reply.refused == "items"
             await self._send_again(flight.batch._replace(singly=singly))
         else:
@@ -240,7 +242,7 @@ class Traffic:
         await self._transport.take_back_from(reply, flight.job)
         watch.go_on()
         if loaded is None:
-            self._settle(flight)
+            self._pool.settle(flight.place, self._share)
             await self._recovery().halve(batch)
             return
         values, unloadable = loaded
@@ -256,16 +258,11 @@ class Traffic:
         self._books.deliver(batch, values, failures, again, reply.bytes_out)
         self._books.learn(reply, watch)
         self._share.steady = self.sizer.steady and self._options.item_timeout is None
-        self._settle(flight)
+        self._pool.settle(flight.place, self._share)
         for part in again:
             self._retry(part)
         if reply.done < len(batch.items):
             await self._send_again(batch.part(reply.done, len(batch.items)), split=True)
-
-    def _settle(self, flight: Flight) -> None:
-        """Note that all of a reply is safely here; its worker may be replaced then, being worn."""
-        if self._pool.settle(flight.place, self._share) and flight.place.pid is not None:
-            self._books.narrator.worker_gone(flight.place.pid, "recycled")
 
     def _retry(self, batch: Batch) -> None:
         policy = self._options.retry
@@ -290,6 +287,12 @@ class Traffic:
         """Made when it is needed: kept, the two would hold each other, and the function, until they are collected."""
         again, later = self._send_again, self._retry
         return Recovery(self._pool, self._sink, self._books, self._judge, again=again, later=later, fail=self._fail)
+
+    def worker_gone(self, place: Place, reason: str) -> None:
+        """A worker is gone that has no chunk of ours: it is kept no longer, and its end told if it worked for us."""
+        self._launcher.sent_to.discard(place)
+        if self._group is not None and place.pid is not None and self._books.narrator.has_seen(place.pid):
+            self._books.narrator.worker_gone(place.pid, reason)
 
     def executor_closed(self) -> None:
         """The pool is closed under this run: end it, wherever it waits."""

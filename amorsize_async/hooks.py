@@ -152,10 +152,12 @@ class HookManager:
                 "add that event or leave critical out"
             )
         terms = Terms(timeout, when, Throttle(every) if every else None, once)
+        terms.retire = lambda: self._withdraw(
+            tuple(e for each in events for e in self._table[each] if e.terms is terms)
+        )
         with self._lock:
             hook = self._hook_for(callback, mode)
             entries = tuple(self._subscribe(hook, each, terms, critical=critical) for each in events)
-        terms.retire = lambda: self._withdraw(entries)
         return HookHandle(self, entries)
 
     def on(

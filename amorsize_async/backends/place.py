@@ -21,7 +21,9 @@ __all__ = ("Place",)
 class Place:
     """Somewhere chunks run: a worker process, or a whole foreign executor.
 
-    width: chunks it runs at once. load: chunks handed to it and not answered. pid: the worker process, None if
+    executor: what runs calls there, None while there is nothing. chunks: how many it has answered. unclaimed: replies
+    that each execution has still to unpack. agenda: when it will be done with what it has. width: chunks it runs at
+    once. load: chunks handed to it and not answered. pid: the worker process, None if
     unknown. pickled: whether chunks travel as pickles. known: digests of functions that it has answered with. cell: the
     words it shares with what runs there. steady: whether the cost of the chunk it runs was known. maps: whether it may
     have arenas mapped for chunks to come. keeps: whether it keeps results, in case they are asked for again. left:
@@ -37,7 +39,6 @@ class Place:
     cell: Cell = field(default_factory=lambda: [0] * CELL_WORDS)
     known: set[bytes] = field(default_factory=set)
     chunks: int = 0
-    seconds: float = 0.0
     steady: bool = False
     maps: bool = False
     keeps: bool = False
@@ -64,8 +65,10 @@ class Place:
         self.cell[STOP] = 1
 
     def resume(self) -> None:
-        """Take `stop` back."""
-        self.cell[STOP] = 0
+        """Take `stop` back, where other chunks may come: not here, where each execution has a place of its own.
+
+        What cannot be killed may run on when its execution has left, and stops between two items then.
+        """
 
     def kill(self) -> bool:
         """End what runs here at once, with its process; False if this place has no such power."""

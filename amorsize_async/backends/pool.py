@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from .._arena import Arenas
 from .._chunk import ChunkReply
@@ -20,7 +20,7 @@ from .._threads import in_thread
 from ..errors import ExecutorClosedError
 from .place import Place
 
-__all__ = ("Flight", "Pool")
+__all__ = ("Flight", "Member", "Pool")
 
 QUEUED_CHUNKS = 1
 # Chunks that wait at a worker behind the one it runs, to hide the round trip (0.3 ms), shortly before that is done:
@@ -43,6 +43,16 @@ Flight = tuple[Place, "asyncio.Future[Any]"]
 # A chunk on its way: where it runs, and the future of its reply.
 
 
+class Member(Protocol):
+    """An execution that uses a pool, as the pool sees it."""
+
+    def executor_closed(self) -> None:
+        """The pool is closed before the execution has left."""
+
+    def worker_gone(self, place: Place, reason: str) -> None:
+        """A place is out of service that may have worked for the execution, and has no chunk of it."""
+
+
 class Pool:
     """Shares out places among executions. Subclasses add, start, replace and close the places.
 
@@ -61,7 +71,7 @@ class Pool:
         self.closed: bool = False
         self.lost: int = 0
         self.recycled: int = 0
-        self._shares: dict[Share, Callable[[], None]] = {}
+        self._shares: dict[Share, Member] = {}
         self._waiting: dict[Share, dict[asyncio.Future[Place], None]] = {}
         self._idle = asyncio.Event()
         self._entrance = asyncio.Lock()
@@ -102,15 +112,12 @@ class Pool:
         await self._entrance.acquire()
         asyncio.get_running_loop().call_soon(self._entrance.release)
 
-    def join(self, n_jobs: int | None, closed: Callable[[], None]) -> Share:
-        """Open an account for an execution that uses at most `n_jobs` workers, None for all.
-
-        `closed` is called if the pool is closed before the execution leaves.
-        """
+    def join(self, n_jobs: int | None, member: Member) -> Share:
+        """Open an account for an execution that uses at most `n_jobs` workers, None for all; `leave` closes it."""
         self.refuse_if_closed()
         limit = self.capacity if n_jobs is None else n_jobs
         share = Share(limit, level(self._shares))
-        self._shares[share] = closed
+        self._shares[share] = member
         self._idle.clear()
         return share
 
@@ -183,7 +190,6 @@ class Pool:
         place.agenda.done(time.monotonic())
         if reply is not None:
             self.healthy()
-            place.seconds += reply.seconds
             place.unclaimed[share] += share in self._shares  # nobody unpacks it for an execution that has left
             place.noted(reply)
         self.give_back(place, share, 0.0 if reply is None else reply.seconds)
@@ -198,18 +204,23 @@ class Pool:
         self._grant()
         self._make_more()  # who waits may have had no right to more while it held this one, which may be dead
 
-    def settle(self, place: Place, share: Share) -> bool:
-        """Note that all of a reply is safely here; tells whether the place was retired then, being worn."""
+    def settle(self, place: Place, share: Share) -> None:
+        """Note that all of a reply is safely here."""
         place.unclaimed[share] -= 1
-        return self.retire(place)
+        self.retire(place)
 
-    def retire(self, place: Place) -> bool:
-        """Replace what runs in a place, if it has done enough and nobody needs it for what it did; tells whether."""
-        retired = place.worn and place in self.places and not place.load and not any(place.unclaimed.values())
-        if retired:
+    def retire(self, place: Place) -> None:
+        """Replace what runs in a place, if it has done enough and nobody needs it for what it did."""
+        if place.worn and place in self.places and not place.load and not any(place.unclaimed.values()):
             self.recycled += 1
             self._remove(place)
-        return retired
+            self._tell_gone(place, "recycled")
+
+    def _tell_gone(self, place: Place, reason: str) -> None:
+        """Tell all executions that a place is gone, but for those who had chunks there: they find out how it was."""
+        for share, member in list(self._shares.items()):
+            if place not in share.held:
+                member.worker_gone(place, reason)
 
     def healthy(self) -> None:
         """Note that a chunk came back: workers live long enough to be of use."""
@@ -239,6 +250,7 @@ class Pool:
         if not place.ready and place in self.places:
             self.lost += 1
             self._remove(place)
+            self._tell_gone(place, "crashed")
 
     async def aclose(self, drain: float = 0.0) -> None:
         """Take no more executions, let those that run end for `drain` seconds, then end them."""
@@ -250,8 +262,8 @@ class Pool:
                         await self._idle.wait()
         finally:
             self.closed = True
-            for closed in list(self._shares.values()):
-                closed()
+            for member in list(self._shares.values()):
+                member.executor_closed()
 
     def refuse_if_closed(self) -> None:
         """Raise ExecutorClosedError once it is closed, or is being closed."""
@@ -263,6 +275,7 @@ class Pool:
         killed = place.kill()
         if killed:
             self._remove(place)
+            self._tell_gone(place, "killed")
         return killed
 
     def _remove(self, place: Place) -> None:

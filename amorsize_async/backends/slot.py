@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import cast
 
 from .. import _system, _worker_start
-from .._chunk import CELL_WORDS, Cell, ChunkReply
+from .._chunk import CELL_WORDS, STOP, Cell, ChunkReply
 from .._deaths import Death, want_of_memory
 from .._shielding import finish, prepare
 from .._threads import in_thread
@@ -116,6 +116,8 @@ class Slot(Place):
             except ChildProcessError:  # the fork server is our parent's: we were forked from an application that has it
                 self._context = Context("spawn")
                 hello = self._submit_hello()
+            if self._settings.max_rss is not None:
+                _system.prepare()
             if self._settings.start_method != "fork":  # a module that is half imported stays so in who is forked now
                 prepare()  # while the process starts
         return hello
@@ -147,6 +149,9 @@ class Slot(Place):
     def stopped(self) -> bool:  # noqa: D102 - see Place
         return self.pid is not None and _system.is_stopped(self.pid)
 
+    def resume(self) -> None:  # noqa: D102 - see Place
+        self.cell[STOP] = 0
+
     def noted(self, reply: ChunkReply) -> None:  # noqa: D102 - see Place
         self._peak_rss = reply.peak_rss
         limit = self._settings.max_rss
@@ -162,8 +167,9 @@ class Slot(Place):
     def kill(self) -> bool:  # noqa: D102 - see Place
         process = self._context.process
         self.executor = None
-        if process is not None and process.pid is not None:
-            with suppress(ValueError, ProcessLookupError):  # it was closed, or is gone already
+        # It was closed, is gone already, or is being closed in the thread that buries it.
+        with suppress(ValueError, AttributeError, ProcessLookupError):
+            if process is not None and process.pid is not None:
                 process.kill()
         return True
 

@@ -7,7 +7,9 @@ import gc
 import os
 import signal
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio.to_thread
 import psutil
@@ -104,6 +106,32 @@ async def test_a_cancelled_thread_call_returns_although_its_thread_does_not():
             await execute_async(jobs.nap, [0.7], executor="thread")
 
     assert time.perf_counter() - began < 0.6
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_what_is_left_of_a_cancelled_thread_call_stops_behind_the_item_that_runs(own):
+    """Its chunk has more of them, which nobody wants any more."""
+    begun, ends = threading.Semaphore(0), threading.Event()
+    ran = []
+
+    def work(item):
+        ran.append(item)
+        begun.release()
+        ends.wait(30)
+
+    pool = ThreadPoolExecutor(1)
+    where = "thread" if own else pool
+    call = asyncio.ensure_future(execute_async(work, range(50), executor=where, n_jobs=1, chunksize=50))
+    await asyncio.to_thread(begun.acquire)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    ends.set()
+    await asyncio.to_thread(pool.shutdown)
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("amorsize-thread")]
+    await asyncio.to_thread(lambda: [thread.join(30) for thread in threads])
+
+    assert ran == [0]
 
 
 async def test_closing_ends_a_call_that_waits_for_its_input(executor):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import itertools
 import json
 import os
@@ -28,6 +29,7 @@ from amorsize_async import (
     stream_async,
 )
 from amorsize_async._run import FLUSH_SECONDS
+from amorsize_async.backends.slot import Slot
 from amorsize_async.errors import ExecutorClosedError, InputError, WorkerCrashedError
 
 PRE, POST, CHUNK, PROGRESS, ERROR, START, END = (
@@ -773,6 +775,40 @@ async def test_an_exception_that_cannot_be_printed_is_told_of_all_the_same(hooks
     for context in (failed, end):
         assert isinstance(context.error, SyntaxError)
         assert context.error_traceback.splitlines()[-1] == "SyntaxError"
+
+
+async def test_workers_that_are_replaced_under_another_run_are_gone_for_this_one_too(hooks, story):
+    """It hears of their ends as they come, counts those that are there, and keeps none of the others."""
+    async with AsyncExecutor(2, max_items_per_worker=5) as executor:
+        async with executor.stream(jobs.square, itertools.count(), hooks=hooks, chunksize=1) as values:
+            for _ in range(20):
+                await anext(values)
+                await executor.execute(jobs.square, range(10), chunksize=5)
+            there = executor.statistics().workers
+        slots = [each for each in gc.get_objects() if type(each) is Slot]
+
+    counts = [context.worker_count for context in story.contexts]
+    reasons = [context.metadata["reason"] for context in story.of(END)]
+    assert max(counts) <= 3  # one more while its end is on its way
+    assert reasons.count("recycled") >= 20
+    assert len(slots) <= len(there) + 4
+
+
+async def test_a_worker_that_dies_under_another_run_is_gone_for_this_one_too(executor, hooks, story):
+    """Told once, as crashed."""
+    async with executor.stream(jobs.square, itertools.count(), hooks=hooks, chunksize=1, buffersize=2) as values:
+        for _ in range(20):
+            await anext(values)
+        before = set(executor.statistics().workers)
+        await executor.execute(jobs.die, [1, 2], return_exceptions=True)
+        for _ in range(20):
+            await anext(values)
+
+    ends = [(context.worker_id, context.metadata["reason"]) for context in story.of(END)]
+    assert len(ends) == len(set(ends)) == len({pid for pid, _ in ends})
+    assert {reason for pid, reason in ends if pid in before} <= {"crashed", "killed", "cancelled", "finished"}
+    assert "crashed" in {reason for pid, reason in ends if pid in before}
+    assert max(context.worker_count for context in story.contexts) <= 3
 
 
 async def test_context_variables_of_the_caller_reach_its_hooks(executor, hooks):

@@ -287,6 +287,18 @@ def test_the_first_failure_of_a_streak_is_logged(caplog):
     assert (stats["calls"], stats["errors"], stats["dropped"], stats["quarantined"]) == (5, 5, 3, True)
 
 
+def test_a_registration_for_once_takes_no_other_with_it():
+    """Neither when the callback listens to one of its events already, nor when that comes first."""
+    hooks, heard = HookManager(), []
+    hooks.register(ERROR, heard.append)
+    hooks.register([ERROR, POST], heard.append, once=True)
+    for event in (POST, ERROR, POST, ERROR):
+        hooks.trigger(HookContext(event))
+
+    assert [context.event for context in heard] == [POST, ERROR, ERROR]
+    assert (hooks.get_hook_count(ERROR), hooks.get_hook_count(POST)) == (1, 0)
+
+
 def test_a_verbose_manager_prints_each_failure(capsys):
     """To standard error, in the words of the contract, with a traceback."""
     hooks = HookManager(verbose=True)
