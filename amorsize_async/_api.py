@@ -78,8 +78,8 @@ async def execute_async(
         data: a sequence (sliced, never copied whole), an iterable (pulled in a helper thread, a few chunks ahead), or
             an async iterable. Each item runs exactly once, unless a worker dies.
         hooks: a `HookManager`, or several, that are told what happens.
-        n_jobs: the most workers to use at once; None: as many as the executor has, and of one that does not say (a
-            cluster's), as many as there are CPUs here.
+        n_jobs: the most workers to use at once; None: as many as the executor was made with, and where that is not to
+            be known (the shared one, a cluster's), as many as there are CPUs here.
         chunksize: items per chunk; None: decided for each chunk from what those before it cost.
         executor: where it runs. None: the loop's shared `AsyncExecutor`, opened on first use and closed with the loop;
             an `AsyncExecutor`; any `concurrent.futures.Executor`; or "thread", for functions that release the GIL.
@@ -211,12 +211,16 @@ async def _engine(executor: AnyExecutor, call: Call) -> Engine:
     if isinstance(executor, AsyncExecutor):
         return executor.engine()
     if executor is None:
-        about = About(executor="process", n_jobs=call.n_jobs or cpus_here(), managers=call.managers)
-        return (await told_if_cancelled(shared_executor(call.n_jobs), call, **about)).engine()
+        shared = await told_if_cancelled(
+            shared_executor(call.n_jobs),
+            call,
+            lambda: About(executor="process", n_jobs=call.n_jobs or cpus_here(), managers=call.managers),
+        )
+        return shared.engine()
     engine = (
         _foreign(executor, call.n_jobs) if isinstance(executor, concurrent.futures.Executor) else _threads(call.n_jobs)
     )
-    managers = await told_if_cancelled(configured_managers(), call, **about_call(engine, call))
+    managers = await told_if_cancelled(configured_managers(), call, lambda: about_call(engine, call))
     return replace(engine, managers=managers)
 
 

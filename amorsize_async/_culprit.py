@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from types import BuiltinMethodType, FunctionType, MethodType
+from types import BuiltinMethodType, CoroutineType, FunctionType, MethodType
 from typing import Any
 
 from ._pickling import dumps
@@ -33,6 +33,8 @@ def unpicklable(subject: str, obj: Any, cause: BaseException, *, where: str = ""
         "item": "send what it is made from (a path, a key, bytes) and build it inside the function",
         "result": "return plain data (a dict, a tuple, bytes) made from it",
     }[subject]
+    if subject == "result" and isinstance(culprit, CoroutineType):
+        advice = "fn is no coroutine function, but returned a coroutine: make it `async def`, and await that"
     message = f"{where or 'the ' + subject} cannot be pickled: {path} is a {kind} ({type(cause).__name__}); {advice}"
     return UnpicklableError(message, subject=subject, path=path)
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any, TypedDict, TypeVar, Unpack, cast
+from typing import Any, TypedDict, TypeVar, cast
 
 from . import _payload, _system
 from ._arena import Arena, Arenas
@@ -60,6 +60,7 @@ STREAM_CHUNKS = 16
 class Engine:
     """Where calls run: a pool, the hooks that get every run of it, what it knows of costs, how it cancels and gives up.
 
+    n_jobs: workers of a call that does not say how many; None: all that the pool has.
     close: ends a pool that was opened for one call, None if the pool outlives it.
     """
 
@@ -68,6 +69,7 @@ class Engine:
     managers: tuple[HookManager, ...] = ()
     cancel_grace: float = 0.1
     max_item_deaths: int = 2
+    n_jobs: int | None = None
     close: Callable[[], Awaitable[None]] | None = None
 
 
@@ -104,7 +106,7 @@ def open_stream(
 async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) -> Report:
     home: Arena | None = None
     try:
-        function, home = await told_if_cancelled(_begun(engine, call), call, **about_call(engine, call))
+        function, home = await told_if_cancelled(_begun(engine, call), call, lambda: about_call(engine, call))
         with woken_by_signals():
             run = _run(engine, call, function, sink, most)
             try:
@@ -145,12 +147,12 @@ class About(TypedDict):
     managers: tuple[HookManager, ...]
 
 
-async def told_if_cancelled(step: Coroutine[Any, Any, S], call: Call, **about: Unpack[About]) -> S:
+async def told_if_cancelled(step: Coroutine[Any, Any, S], call: Call, about: Callable[[], About]) -> S:
     """A step before the run of a call; if that is cancelled meanwhile, its hooks are told: POST_EXECUTE alone."""
     try:
         return await step
     except asyncio.CancelledError:
-        await finish(_tell_cancelled(call, **about))
+        await finish(_tell_cancelled(call, **about()))
         raise
 
 
@@ -221,7 +223,7 @@ def _run(engine: Engine, call: Call, function: PackedFunction, sink: Sink, most:
         max_bytes=MAX_CHUNK_BYTES_IN_PIPES if engine.pool.arenas is None else MAX_CHUNK_BYTES,
     )
     options = RunOptions(
-        call.n_jobs,
+        call.n_jobs or engine.n_jobs,
         call.return_exceptions,
         call.retry,
         call.item_timeout,
@@ -240,7 +242,7 @@ def _run(engine: Engine, call: Call, function: PackedFunction, sink: Sink, most:
 
 
 def _workers(engine: Engine, call: Call) -> int:
-    return engine.pool.capacity if call.n_jobs is None else min(call.n_jobs, engine.pool.capacity)
+    return min(call.n_jobs or engine.n_jobs or engine.pool.capacity, engine.pool.capacity)
 
 
 def _managers(engine: Engine, call: Call) -> tuple[HookManager, ...]:

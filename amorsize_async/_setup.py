@@ -67,6 +67,8 @@ def _travelling_initializer(initializer: Callable[..., object] | None, initargs:
         return None
     if not callable(initializer):
         raise TypeError(f"initializer is a {type(initializer).__name__}, not a callable; pass a function, or None")
+    if _payload.is_coroutine_function(initializer):
+        raise TypeError("initializer is a coroutine function, which nobody would await; pass a plain one")
     try:
         return _pickled_together_or_not(initializer, initargs)
     except Exception as exc:  # pickling is user code, and may raise anything

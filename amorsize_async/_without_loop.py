@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+import signal
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeVar
 
 from .errors import ExecutorClosedError
 
 __all__ = ("anywhere", "on_running")
+
+LOOK_AGAIN = 1.0
+# Seconds between two looks at a loop that runs in another thread: nothing tells when it is closed under a call.
 
 R = TypeVar("R")
 Called = Callable[[], Coroutine[Any, Any, R]]
@@ -33,10 +38,12 @@ def on_running(loop: asyncio.AbstractEventLoop | None, called: Called[R]) -> R:
         )
     outcome = asyncio.run_coroutine_threadsafe(called(), loop)
     try:
+        while not concurrent.futures.wait((outcome,), LOOK_AGAIN).done:
+            if loop.is_closed():
+                raise ExecutorClosedError("the executor's event loop was closed while this call ran")
         return outcome.result()
-    except KeyboardInterrupt:
+    finally:  # a signal handler may raise anything here
         outcome.cancel()
-        raise
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -52,10 +59,13 @@ def _in_new_loop(called: Called[R]) -> R:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's; None for asyncio's own where there is no uvloop, or where libuv would abort the process.
+    """uvloop's; None for asyncio's own where there is no uvloop, or it would do harm.
 
-    It does when its own descriptors fall on the numbers of standard streams that are closed.
+    libuv aborts the process when its own descriptors fall on the numbers of standard streams that are closed. And an
+    exception that a signal handler raises, a time limit for example, would only be logged by uvloop.
     """
+    if _signals_may_raise():
+        return None
     try:
         import uvloop
 
@@ -66,8 +76,16 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+def _signals_may_raise() -> bool:
+    """Whether this thread is the one in which signals are handled, by functions of the program's own."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handlers = {signal.getsignal(number) for number in signal.valid_signals()}
+    return any(callable(handler) for handler in handlers - {signal.default_int_handler})
+
+
 def _in_another_thread(called: Called[R]) -> R:
-    """Run in a new loop in a new thread, and wait; Ctrl-C here cancels the call there."""
+    """Run in a new loop in a new thread, and wait; Ctrl-C here, or another signal's exception, ends the call there."""
     outcome: concurrent.futures.Future[R] = concurrent.futures.Future()
     stop = _Stoppable(called)
     context = copy_context()
@@ -82,10 +100,9 @@ def _in_another_thread(called: Called[R]) -> R:
     try:
         thread.start()
         return outcome.result()
-    except KeyboardInterrupt:
-        stop.cancel()
-        raise
     finally:
+        if not outcome.done():  # a signal handler raised something
+            stop.cancel()
         if thread.is_alive():
             thread.join()
 
@@ -107,4 +124,5 @@ class _Stoppable:
     def cancel(self) -> None:
         self._cancelled = True
         if self._task is not None:
-            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+            with suppress(RuntimeError):  # it is over, and its loop closed
+                self._task.get_loop().call_soon_threadsafe(self._task.cancel)

@@ -7,6 +7,7 @@ results = await executor.execute(fn, data)
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
@@ -95,7 +96,7 @@ class AsyncExecutor:
         checked_number("max_pending", max_pending)
         checked_number("cancel_grace", cancel_grace, 0, whole=False, optional=False)
         self._managers = checked_managers(hooks)
-        self._n_jobs = cpus_here() if n_jobs is None else n_jobs
+        self._n_jobs = self._made_with = cpus_here() if n_jobs is None else n_jobs
         self._settings = slot_settings(
             self._n_jobs,
             start_method=start_method,
@@ -170,18 +171,19 @@ class AsyncExecutor:
         """The jobs that have not ended, the oldest first."""
         return tuple(self._jobs.values())
 
-    async def aclose(self, drain: float = 10.0) -> None:
+    async def aclose(self, drain: float | None = 10.0) -> None:
         """Close: take no more calls, let those that run end for `drain` seconds, stop what is left, end the workers.
 
-        Calls and jobs that are left raise ExecutorClosedError. Safe to call again.
+        Calls and jobs that are left raise ExecutorClosedError. drain=None: they have any time. Safe to call again.
         """
+        checked_number("drain", drain, 0, whole=False)
         if self._home.pool is None:
             return
         pool = self._home.pool_here()
         self._closing = True
         left = 0.0
         try:
-            left = await self._jobs_ended(drain)
+            left = await self._jobs_ended(math.inf if drain is None else drain)
         finally:
             await close(pool, left)
         await wait_all(self.jobs)
@@ -303,7 +305,15 @@ class AsyncExecutor:
         return pool, self._admission.enter()
 
     def _engine(self, pool: LocalPool, ticket: Ticket) -> Engine:
-        return Engine(pool, self._costs, self._managers, self._cancel_grace, self._max_item_deaths, close=ticket.aclose)
+        return Engine(
+            pool,
+            self._costs,
+            self._managers,
+            self._cancel_grace,
+            self._max_item_deaths,
+            n_jobs=self._made_with,
+            close=ticket.aclose,
+        )
 
     async def _open(self) -> LocalPool:
         """Bind to the running loop; workers then start as they are needed."""
@@ -329,7 +339,7 @@ class AsyncExecutor:
 async def shared_executor(n_jobs: int | None) -> AsyncExecutor:
     """The executor that all calls without one share on this loop: opened on first use, closed with the loop.
 
-    It grows to the largest `n_jobs` that was asked for.
+    It grows to the largest `n_jobs` that was asked for; calls that ask for none go on with as many as before.
     """
     executor = shared_on(asyncio.get_running_loop(), AsyncExecutor)
     await executor._open()  # noqa: SLF001 - the module's own class

@@ -7,15 +7,29 @@ from concurrent.futures import BrokenExecutor
 
 from .. import _failures
 from .._deaths import Death
-from ..errors import WorkerStartError
+from ..errors import RemoteError, WorkerStartError
 
 __all__ = ("initializer_error", "start_error")
 
 
-OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
-OUT_OF_PROCESSES = {errno.EAGAIN}
-NO_SHARED_MEMORY = {errno.ENOSPC, errno.EROFS, errno.ENOENT, errno.EACCES, errno.ENOSYS, errno.EPERM}
-# What the system says when it refuses one of the things that a worker is made of.
+REFUSALS = (
+    (
+        {errno.EMFILE, errno.ENFILE},
+        "each worker needs about 20 open files here: raise the limit (ulimit -n), or lower n_jobs",
+    ),
+    (
+        {errno.EAGAIN},
+        "the limit of processes is reached: raise it (ulimit -u, pids.max of the cgroup), or lower n_jobs",
+    ),
+    (
+        {errno.ENOSPC, errno.EROFS, errno.ENOENT, errno.EACCES, errno.ENOSYS, errno.EPERM},
+        (
+            "workers need semaphores in the system's shared memory (/dev/shm on Linux) and a socket in the temporary "
+            'directory (TMPDIR): make both writable and larger, or pass executor="thread"'
+        ),
+    ),
+)
+# What the system says when it refuses one of the things that a worker is made of, and what helps.
 
 
 def start_error(cause: BaseException, death: Death, *, nowhere: bool) -> WorkerStartError:
@@ -38,22 +52,16 @@ def _way_out(cause: BaseException, *, nowhere: bool) -> str:
         return 'a daemonic process may have no children: make it non-daemonic, or pass executor="thread" there'
     if isinstance(cause, FileNotFoundError) and nowhere:
         return "the working directory is gone: os.chdir to one that exists"
+    if isinstance(cause, RuntimeError) and "shutdown" in str(cause):
+        return "the program is ending: make no calls in atexit, and join threads that do before the main one ends"
     number = getattr(cause, "errno", None)
-    if number in OUT_OF_FILES:
-        return "each worker needs about 20 open files here: raise the limit (ulimit -n), or lower n_jobs"
-    if number in OUT_OF_PROCESSES:
-        return "the limit of processes is reached: raise it (ulimit -u, pids.max of the cgroup), or lower n_jobs"
-    if number in NO_SHARED_MEMORY:
-        return (
-            "workers need semaphores in the system's shared memory (/dev/shm on Linux) and a socket in the temporary "
-            'directory (TMPDIR): make both writable and larger, or pass executor="thread"'
-        )
-    return "what it wrote to stderr says more"
+    return next((help_ for numbers, help_ in REFUSALS if number in numbers), "what it wrote to stderr says more")
 
 
 def initializer_error(failure: _failures.Failure) -> WorkerStartError:
     """The error for a worker whose initializer raised: no other would do better."""
     cause = _failures.received(failure, None)
-    error = WorkerStartError(f"the initializer of a worker raised {type(cause).__name__}; no worker can start")
+    kind = cause.type_name if isinstance(cause, RemoteError) and cause.type_name else type(cause).__name__
+    error = WorkerStartError(f"the initializer of a worker raised {kind}; no worker can start")
     error.__cause__ = cause
     return error

@@ -27,10 +27,10 @@ EXECUTOR: web.AppKey[AsyncExecutor] = web.AppKey("amorsize_executor", AsyncExecu
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def setup(app: web.Application, executor: AsyncExecutor, *, drain: float = 10.0) -> None:
+def setup(app: web.Application, executor: AsyncExecutor, *, drain: float | None = 10.0) -> None:
     """Start `executor` with the application, close it with it, and turn its errors into answers.
 
-    drain: seconds that calls and jobs get to end when the server stops; what is left then is stopped.
+    drain: seconds that calls and jobs get to end when the server stops, None for any time; what is left is stopped.
     """
 
     async def lifetime(_: web.Application) -> AsyncIterator[None]:

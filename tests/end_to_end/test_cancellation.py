@@ -151,6 +151,25 @@ async def test_closing_lets_calls_end_within_the_drain(executor):
     assert await call == [0.3] * 2
 
 
+async def test_closing_may_take_any_time(executor):
+    """With None, as wherever seconds are asked for."""
+    call = asyncio.ensure_future(executor.execute(jobs.nap, [0.3] * 2))
+    job = executor.start(jobs.nap, [0.3])
+    await running(executor)
+    await executor.aclose(drain=None)
+
+    assert (await call, await job) == ([0.3] * 2, [0.3])
+
+
+@pytest.mark.parametrize("drain", [-1, float("nan"), "1"], ids=repr)
+async def test_a_drain_that_makes_no_sense_is_refused(executor, drain):
+    """Before anything is stopped."""
+    with pytest.raises((TypeError, ValueError), match="drain"):
+        await executor.aclose(drain=drain)
+
+    assert await executor.execute(jobs.square, [3]) == [9]
+
+
 async def test_closing_stops_calls_that_outlive_the_drain(each_executor):
     """They raise ExecutorClosedError."""
     call = asyncio.ensure_future(each_executor.execute(jobs.nap, [3600.0] * 4))

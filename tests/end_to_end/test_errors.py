@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from functools import partial
 
@@ -104,6 +105,21 @@ async def test_a_bad_call_is_refused_before_any_worker_starts(case):
         await call()
 
 
+async def test_a_plain_function_that_returns_a_coroutine_is_told_to_be_async(executor):
+    """A lambda around a coroutine function, or a decorator that hides it."""
+    with pytest.raises(
+        UnpicklableError, match="fn is no coroutine function, but returned a coroutine: make it `async def`"
+    ):
+        await executor.execute(lambda item: jobs.square_soon(item), [1])  # noqa: PLW0108 - that is the point
+
+
+async def test_an_initializer_that_ends_the_program_is_named(executor):
+    """By what it raised, not by what stands for that."""
+    with pytest.raises(WorkerStartError, match="the initializer of a worker raised SystemExit;"):
+        async with AsyncExecutor(1, initializer=sys.exit):
+            pass
+
+
 async def test_a_bad_stream_is_refused_at_once():
     """Where it is made, not where it is used."""
     with pytest.raises(ValueError, match="buffersize=0 is too small"):
@@ -125,6 +141,7 @@ async def test_a_bad_stream_is_refused_at_once():
         ({"hooks": HookManager}, TypeError, "hooks is the class HookManager; make a manager"),
         ({"hooks": [print]}, TypeError, "hooks contains a builtin_function_or_method"),
         ({"initializer": 3}, TypeError, "initializer is a int"),
+        ({"initializer": jobs.square_soon}, TypeError, "initializer is a coroutine function"),
         ({"initializer": print, "initargs": [threading.Lock()]}, UnpicklableError, "the initializer cannot be pickled"),
         ({"initializer": partial(print, SHARED)}, UnpicklableError, "the initializer cannot be pickled"),
     ],

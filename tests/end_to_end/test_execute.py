@@ -15,6 +15,7 @@ import pytest
 import jobs
 from amorsize_async import AsyncExecutor, HookEvent, HookManager, execute_async
 from amorsize_async._books import Books
+from amorsize_async._system import usable_cpus
 from amorsize_async.errors import AmorsizeError
 
 
@@ -84,9 +85,11 @@ async def test_a_call_uses_no_more_workers_than_its_n_jobs(executor):
 
 async def test_the_shared_executor_grows_to_what_is_asked_for():
     """A call without an executor gets the workers that it asks for, also more than there are CPUs."""
-    pids = await execute_async(jobs.spin, [0.01] * 60, n_jobs=4)
+    pids = await execute_async(jobs.spin, [0.01] * 60, n_jobs=usable_cpus() + 2)
+    _, report = await execute_async(jobs.spin, [0.01] * 60, return_report=True)
 
-    assert len(set(pids)) == 4
+    assert len(set(pids)) == usable_cpus() + 2
+    assert report.n_jobs == usable_cpus()  # who asks for none has no more than before
 
 
 async def test_lambdas_and_closures_work(each_executor):

@@ -246,6 +246,93 @@ def test_ctrl_c_ends_the_program_and_its_workers_quietly(tmp_path):
     assert log.read_text().endswith("KeyboardInterrupt\n")
 
 
+LIMITED = """
+import asyncio, signal, threading, time
+from amorsize_async import AsyncExecutor, execute
+
+class Limit(Exception):
+    pass
+
+def late(*_):
+    raise Limit
+
+def plain():
+    execute(time.sleep, [30, 30])
+
+def in_a_loop():
+    async def main():
+        execute(time.sleep, [30, 30])
+    asyncio.run(main())
+
+def on_anothers_loop():
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    executor = asyncio.run_coroutine_threadsafe(AsyncExecutor(2).start(), loop).result()
+    try:
+        execute(time.sleep, [30, 30], executor=executor)
+    finally:
+        while executor.statistics().busy:
+            time.sleep(0.01)
+        asyncio.run_coroutine_threadsafe(executor.aclose(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, 1)
+    try:
+        {form}()
+    except Limit:
+        print("stopped")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("form", ["plain", "in_a_loop", "on_anothers_loop"])
+def test_what_a_signal_handler_raises_ends_a_call_without_a_loop(form):
+    """The time limits of task queues come like that; the work is stopped, too."""
+    began = time.monotonic()
+    done = run("-c", LIMITED.replace("{form}", form))
+
+    assert (done.stdout, done.returncode) == ("stopped\n", 0), done.stderr
+    assert time.monotonic() - began < 20
+
+
+CLOSED_LOOP = """
+import asyncio, threading, time
+from amorsize_async import AsyncExecutor, execute
+from amorsize_async.errors import ExecutorClosedError
+
+if __name__ == "__main__":
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    executor = asyncio.run_coroutine_threadsafe(AsyncExecutor(1).start(), loop).result()
+
+    def close():
+        while not executor.statistics().busy:
+            time.sleep(0.01)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    closing = threading.Thread(target=close)
+    closing.start()
+    try:
+        execute(time.sleep, [5], executor=executor)
+    except ExecutorClosedError as exc:
+        print(exc)
+    closing.join()
+"""
+
+
+def test_a_loop_that_is_closed_under_a_call_of_another_thread_ends_that():
+    """Nobody would ever answer it."""
+    assert run("-c", CLOSED_LOOP).stdout == "the executor's event loop was closed while this call ran\n"
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's help is asked for on Linux only")
 @pytest.mark.leaks_file  # multiprocessing's own folder for the fork server's socket: nobody is left to remove it
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])

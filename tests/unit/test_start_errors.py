@@ -16,6 +16,7 @@ WAYS_OUT = {
     "processes": (BlockingIOError(errno.EAGAIN, "no fork"), "raise it (ulimit -u"),
     "semaphores": (PermissionError(errno.EACCES, "/dev/shm"), "make both writable and larger"),
     "daemon": (AssertionError("daemonic processes"), "a daemonic process may have no children"),
+    "the end": (RuntimeError("can't create new thread at interpreter shutdown"), "the program is ending"),
     "unknown": (RuntimeError("odd"), "what it wrote to stderr says more"),
 }
 

@@ -19,6 +19,9 @@ class Interrupted:
 
     set_result = set_exception
 
+    def done(self):
+        return False
+
     def result(self):
         raise KeyboardInterrupt
 
