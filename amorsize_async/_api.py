@@ -75,8 +75,9 @@ async def execute_async(
     Args:
         fn: takes one item; plain, or `async def` (then each worker runs many items at once on a loop of its own). It
             travels by reference if it can be imported, else by value: lambdas, closures and `__main__` work.
-        data: a sequence (sliced, never copied whole), an iterable (pulled in a helper thread, a few chunks ahead), or
-            an async iterable. Each item runs exactly once, unless a worker dies.
+        data: a built-in sequence (sliced, never copied whole), any other iterable (pulled in a helper thread, a few
+            chunks ahead; it should yield a new object each time, since items are pickled later), or an async iterable.
+            Each item runs exactly once, unless a worker dies.
         hooks: a `HookManager`, or several, that are told what happens.
         n_jobs: the most workers to use at once; None: as many as the executor was made with, and where that is not to
             be known (the shared one, a cluster's), as many as there are CPUs here.
@@ -130,7 +131,7 @@ def stream_async(
     Args:
         ordered: results in input order; False: as they complete (`.enumerate()` tells which is which).
         buffersize: the most results dispatched and not yet consumed; None: a window of 16 chunks per worker. However
-            long `data` is, no more than that is read ahead, and one chunk.
+            long `data` is, no more than that is read ahead, and one chunk; without `buffersize` one for each worker.
         fn, data, hooks, n_jobs, chunksize, executor, retry, item_timeout, return_exceptions: as for `execute_async`.
 
     Returns:

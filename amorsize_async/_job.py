@@ -1,8 +1,8 @@
 """A run as an object: started now, watched, awaited or cancelled later, by anybody; it sees its run through hooks only.
 
 executor.start(fn, data) ──► Job ──► a task of its own: collect(...)
-                              ▲                           │ hooks, called inline
-                  awaiters, readers ◄── History ◄─────────┘
+                          ▲                           │ hooks, called inline
+              awaiters, readers ◄── History ◄─────────┘
 """
 
 from __future__ import annotations

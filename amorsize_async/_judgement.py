@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ._deaths import Casualties, Death, crash_error
 from ._retries import second_chances
-from ._wire import Batch, FailedItem, Verdict
+from ._verdict import Verdict
+from ._wire import Batch, FailedItem
 from .errors import ItemTimeoutError
 from .policies import RetryPolicy
 

@@ -14,9 +14,10 @@ from ._deaths import Death
 from ._flight import Flight
 from ._judgement import Judge, Judgement
 from ._results import Sink
-from ._wire import Batch, foreign_error, verdict
+from ._verdict import verdict
+from ._wire import Batch
 from .backends import Place, Pool
-from .errors import ExecutorClosedError, RemoteError
+from .errors import AmorsizeError, ExecutorClosedError, RemoteError, WorkerCrashedError
 
 __all__ = ("Recovery",)
 
@@ -52,7 +53,7 @@ class Recovery:
         if self._pool.closed:
             self._fail(ExecutorClosedError("the executor was closed while it was busy with this call"))
         if place.pid is None:
-            self._fail(foreign_error(cause, self._pool.name))
+            self._fail(_foreign_error(cause, self._pool.name))
         if not isinstance(cause, BrokenExecutor) and place.ready:
             await self._call_failed(flight, cause)
             return
@@ -104,3 +105,16 @@ class Recovery:
             self._books.tally.lost += reason == "crashed"
             self._books.narrator.worker_gone(place.pid, reason, exitcode=death.exitcode)
         return death
+
+
+def _foreign_error(cause: BaseException | None, name: str) -> AmorsizeError:
+    """The error for an executor of somebody else that broke, refused, or cancelled a chunk (`cause` None)."""
+    if isinstance(cause, BrokenExecutor):
+        error: AmorsizeError = WorkerCrashedError(
+            f"a worker of the {name} died, and the {name} with it; open a new one"
+        )
+    else:
+        what = "cancelled the work" if cause is None else f"refused the work ({type(cause).__name__})"
+        error = ExecutorClosedError(f"the {name} {what}; keep it open until the call has ended")
+    error.__cause__ = cause
+    return error

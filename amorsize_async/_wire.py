@@ -6,14 +6,13 @@ Knows both ends of the border and no event loop; `_worker` is the other side.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
 
 from . import _payload
 from ._arena import Arena
-from ._chunk import CURRENT, TICKET, Cell, Chunk, ChunkReply
+from ._chunk import Cell, Chunk, ChunkReply
 from ._failures import Failure, received
 from ._items import run_items
 from ._parcel import Bundle, Parcel, changed, copied_size, has_bundles, parcel_size
@@ -21,7 +20,7 @@ from ._parts import Watch
 from ._payload import PackedFunction, Packing, Pickling, Unpickling
 from ._stored import Stowing, stowed
 from ._worker import run_chunk
-from .errors import AmorsizeError, ExecutorClosedError, UnpicklableError, WorkerCrashedError
+from .errors import UnpicklableError
 
 __all__ = (
     "Batch",
@@ -29,14 +28,12 @@ __all__ = (
     "Job",
     "Loaded",
     "Terms",
-    "Verdict",
     "failed_items",
     "job_for",
     "job_of",
     "load_slice",
     "load_values",
     "slice_for",
-    "verdict",
     "with_unloadable",
 )
 
@@ -257,48 +254,3 @@ def _unloadable(index: int, cause: BaseException) -> FailedItem:
     error = UnpicklableError(message, subject="result", path="result")
     error.__cause__ = cause
     return FailedItem(index, error, "")
-
-
-class Verdict(NamedTuple):
-    """What to do about a batch whose worker died: batches to run again, and the item that was alone with it, if any."""
-
-    again: tuple[Batch, ...]
-    killed: Batch | None = None
-
-
-def verdict(batch: Batch, cell: Cell, ticket: int, *, stride: int, is_async: bool) -> Verdict:
-    """Judge a death from what the dead worker left in its cell: its last chunk, and the item that it was on."""
-    if cell[TICKET] != ticket:  # it died of another chunk, or idle, or never took this one
-        return Verdict((batch,))
-    if len(batch.items) == 1:
-        return Verdict((), killed=batch)
-    blamed = _suspects(cell, batch, stride, is_async=is_async)
-    if not blamed:  # it was unpickling the items, or pickling the results
-        return Verdict(batch.halves())
-    items = [batch.part(offset, offset + 1, careful=True) for offset in blamed]
-    rest = [
-        part for part in (batch.part(0, blamed.start), batch.part(blamed.stop, len(batch.items))) if len(part.items)
-    ]
-    return Verdict(tuple(rest), killed=items[0]) if len(items) == 1 else Verdict((*rest, *items))
-
-
-def _suspects(cell: Cell, batch: Batch, stride: int, *, is_async: bool) -> range:
-    """Offsets of the items that the worker may have been on; empty: between items."""
-    offset = cell[CURRENT] - 1 - batch.start
-    if not 0 <= offset < len(batch.items):
-        return range(0)
-    width = len(batch.items) if is_async else 1 if batch.exact else stride
-    return range(offset, min(offset + width, len(batch.items)))
-
-
-def foreign_error(cause: BaseException | None, name: str) -> AmorsizeError:
-    """The error for an executor of somebody else that broke, refused, or cancelled a chunk (`cause` None)."""
-    if isinstance(cause, BrokenExecutor):
-        error: AmorsizeError = WorkerCrashedError(
-            f"a worker of the {name} died, and the {name} with it; open a new one"
-        )
-    else:
-        what = "cancelled the work" if cause is None else f"refused the work ({type(cause).__name__})"
-        error = ExecutorClosedError(f"the {name} {what}; keep it open until the call has ended")
-    error.__cause__ = cause
-    return error

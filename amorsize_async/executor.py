@@ -1,7 +1,7 @@
 """`AsyncExecutor`: a warm pool of workers with defaults, for a whole application; it holds no task and no scope.
 
 async with AsyncExecutor() as executor:
-results = await executor.execute(fn, data)
+    results = await executor.execute(fn, data)
 """
 
 from __future__ import annotations

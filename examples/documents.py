@@ -1,7 +1,7 @@
 """What the example services do with a document: parse its HTML, count its words and links. No web framework here.
 
 Workers import this module to find the function. One that also made the web application would have every worker import
-the framework: five times the start, twice the memory.
+the framework, which takes longer to start and more memory.
 
     python examples/documents.py
 """

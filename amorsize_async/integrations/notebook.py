@@ -1,6 +1,6 @@
 """A live display for notebooks: a bar while a run lasts, its report when it ends. Draws what events tell, no more.
 
-results = await execute_async(fn, data, hooks=progress())
+    results = await execute_async(fn, data, hooks=progress())
 
 Needs IPython, which every Jupyter kernel has; draws with ipywidgets where they are installed, else with plain HTML.
 """

@@ -24,7 +24,7 @@ COLUMNS = ("contender", "time / ours", "cold / ours", "speedup", "lag p50 ms", "
 SUMMARY = ("row", "ours / best peer", "cold", "efficiency", "lag p99 ms", "worst", "best peer, and why we lose")
 NOTES = (
     "below 1, ours is quicker; medians of ratios within a round",
-    "the best three of the first rounds run twice as many more with ours, which count: who is best of ten was lucky",
+    "the best three of the first rounds run twice as many more with ours, which count: who is best of nine was lucky",
     "cold: from nothing to the first complete result, against the peer that is best in that",
     "whose first cold start took 1.5 times as long as the quickest one has only that one",
     "efficiency: work over the wall time of all workers, as our own report measures it; coroutines have none",

@@ -6,7 +6,8 @@ import pytest
 
 from amorsize_async._deaths import DEATHS_IN_A_ROW, Casualties, Death
 from amorsize_async._judgement import Judge
-from amorsize_async._wire import Batch, Verdict
+from amorsize_async._verdict import Verdict
+from amorsize_async._wire import Batch
 from amorsize_async.errors import ItemTimeoutError, WorkerCrashedError
 from amorsize_async.policies import RetryPolicy
 

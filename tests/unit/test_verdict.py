@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amorsize_async._wire import Batch, verdict
+from amorsize_async._verdict import verdict
+from amorsize_async._wire import Batch
 
 TICKET = 7
 
