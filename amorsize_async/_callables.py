@@ -10,16 +10,7 @@ from dataclasses import dataclass
 
 from .events import HookCallback, HookContext
 
-__all__ = ("Chain", "call_steps", "identity", "is_async_callable", "name_of", "reject_awaitable", "steps_of")
-
-
-def is_async_callable(callback: object) -> bool:
-    """Tell whether calling ``callback`` gives a coroutine; sees through ``partial``, methods and ``__call__``."""
-    while isinstance(callback, functools.partial):
-        callback = callback.func
-    if not callable(callback):
-        return False
-    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(type(callback).__call__)
+__all__ = ("Chain", "call_steps", "identity", "name_of", "reject_awaitable", "steps_of")
 
 
 def name_of(callback: object) -> str:

@@ -19,6 +19,7 @@ from ._bus import EventBus
 from ._call import Call, checked_number
 from ._chunking import MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES, ChunkSizer
 from ._configured_hooks import hooks_of_process
+from ._coroutines import is_async_callable
 from ._costs import CostMemory
 from ._narrator import Narrator
 from ._parcel import Bundle
@@ -124,7 +125,7 @@ async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) ->
 
 async def _begun(engine: Engine, call: Call) -> tuple[PackedFunction, Arena | None]:
     """All that comes before the run: what nobody could end is refused, the pool is ready, the function is packed."""
-    if call.item_timeout is not None and not (engine.pool.kills or _payload.is_coroutine_function(call.fn)):
+    if call.item_timeout is not None and not (engine.pool.kills or is_async_callable(call.fn)):
         raise ValueError(
             f"item_timeout={call.item_timeout}, but nobody can end an item that runs in a {engine.pool.name}; "
             "use workers of ours (executor=None or an AsyncExecutor), or a coroutine function"

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import get_args
 
-from ._callables import is_async_callable, name_of, steps_of
+from ._callables import name_of, steps_of
+from ._coroutines import is_async_callable
 from ._hook import Mode, ResolvedMode
 from .events import HookCallback, HookContext, HookEvent
 

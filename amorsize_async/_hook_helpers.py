@@ -6,7 +6,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from ._callables import is_async_callable, name_of
+from ._callables import name_of
+from ._coroutines import is_async_callable
 from ._hook_rules import is_final
 from .events import HookCallback, HookContext, HookEvent
 

@@ -49,6 +49,20 @@ class JobProgress:
     rate: float
     remaining: float | None
 
+    @classmethod
+    def of(cls, context: HookContext, *, failed: int, elapsed: float) -> JobProgress:
+        """What an event tells of it."""
+        goes_on = context.status in ("running", "ok") and context.total_items is not None
+        return cls(
+            completed=context.items_completed,
+            total=context.total_items,
+            failed=failed,
+            percent=context.percent_complete,
+            elapsed=elapsed,
+            rate=context.throughput_items_per_sec,
+            remaining=context.estimated_time_remaining if goes_on and context.throughput_items_per_sec > 0 else None,
+        )
+
 
 class Job(Generic[R]):
     """A run that was started with `AsyncExecutor.start` and goes on by itself, whoever watches.
@@ -104,16 +118,8 @@ class Job(Generic[R]):
     def progress(self) -> JobProgress:
         """How far it is at this moment."""
         newest = self._history.newest or HookContext(HookEvent.PRE_EXECUTE)
-        known = newest.total_items is not None and newest.throughput_items_per_sec > 0
-        return JobProgress(
-            completed=newest.items_completed,
-            total=newest.total_items,
-            failed=self._failed,
-            percent=newest.percent_complete,
-            elapsed=time.monotonic() - self._began if self._took is None else self._took,
-            rate=newest.throughput_items_per_sec,
-            remaining=newest.items_remaining / newest.throughput_items_per_sec if known else None,
-        )
+        elapsed = time.monotonic() - self._began if self._took is None else self._took
+        return JobProgress.of(newest, failed=self._failed, elapsed=elapsed)
 
     @property
     def report(self) -> Report | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ._coroutines import is_async_callable
 from ._culprit import unpicklable
 from ._parcel import Bundle, Parcel, Sliced, parcel_size
 from ._parts import TooLarge, Watch
@@ -30,7 +31,6 @@ __all__ = (
     "Pickling",
     "Unpickling",
     "dumps",
-    "is_coroutine_function",
     "load_parcel",
     "load_pickle",
     "loads",
@@ -225,7 +225,7 @@ def pack_function(
             raise unpicklable("function", fn, exc) from exc
     key = _digest(data)
     digest = os.urandom(DIGEST_BYTES) if isinstance(data, Bundle) and data.buffers else key
-    return PackedFunction(function_name(fn), digest, key, data, is_coroutine_function(fn), fn)
+    return PackedFunction(function_name(fn), digest, key, data, is_async_callable(fn), fn)
 
 
 def _digest(data: bytes | Bundle) -> bytes:
@@ -240,15 +240,6 @@ def function_name(fn: Callable[..., Any]) -> str:
     while isinstance(fn, partial | Applied):
         fn = fn.func
     return getattr(fn, "__qualname__", type(fn).__qualname__)
-
-
-def is_coroutine_function(fn: Any) -> bool:
-    """Whether calling `fn` gives a coroutine; looks through partials and into `__call__`, as starlette does."""
-    from inspect import iscoroutinefunction
-
-    while isinstance(fn, partial):
-        fn = fn.func
-    return iscoroutinefunction(fn) or (callable(fn) and iscoroutinefunction(type(fn).__call__))
 
 
 class Applied:

@@ -11,6 +11,7 @@ from typing import Any
 
 from . import _payload
 from ._call import checked_number
+from ._coroutines import is_async_callable
 from ._system import default_start_method, usable_cpus
 from ._worker import state
 from ._worker_start import Initializer, Setup
@@ -67,7 +68,7 @@ def _travelling_initializer(initializer: Callable[..., object] | None, initargs:
         return None
     if not callable(initializer):
         raise TypeError(f"initializer is a {type(initializer).__name__}, not a callable; pass a function, or None")
-    if _payload.is_coroutine_function(initializer):
+    if is_async_callable(initializer):
         raise TypeError("initializer is a coroutine function, which nobody would await; pass a plain one")
     try:
         return _pickled_together_or_not(initializer, initargs)

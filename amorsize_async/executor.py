@@ -13,9 +13,9 @@ from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
 
-from . import _payload
 from ._admission import Admission, Ticket
 from ._call import Call, checked_managers, checked_number, shows_options
+from ._coroutines import is_async_callable
 from ._costs import CostMemory
 from ._engine import Engine, collect, configured_managers, open_stream
 from ._home import Home
@@ -275,7 +275,7 @@ class AsyncExecutor:
         """Run one call in a worker and wait for its result; a run of one item to the executor's hooks."""
         if not callable(fn):
             raise TypeError(f"fn is a {type(fn).__name__}, not a callable; pass the function first, then its arguments")
-        applied = AppliedAsync(fn) if _payload.is_coroutine_function(fn) else Applied(fn)
+        applied = AppliedAsync(fn) if is_async_callable(fn) else Applied(fn)
         values = await self.execute(applied, [(args, kwargs)])
         return values[0]
 

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Container, Iterable
 from itertools import count
 from typing import TypedDict, TypeVar, Unpack
 
-from ._callables import Chain, call_steps, identity, is_async_callable, steps_of
+from ._callables import Chain, call_steps, identity, steps_of
+from ._coroutines import is_async_callable
 from ._hook import Hook, HookStats, Mode, Subscription, Tally, Terms
 from ._hook_arguments import (
     check_callback,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from ._coroutines import is_async_callable
 
 __all__ = ("RetryPolicy",)
 
@@ -80,7 +81,7 @@ def _check_retryable(on: object) -> None:
     for each in classes:
         if not isinstance(each, type) or not issubclass(each, BaseException):
             raise TypeError(f"on has {each!r}, which nothing can raise; pass exception classes")
-    if inspect.iscoroutinefunction(on):
+    if is_async_callable(on):
         raise TypeError("on is a coroutine function, which nobody awaits here; pass a plain one")
     if not callable(on) and not isinstance(on, tuple):
         raise TypeError(f"on is a {type(on).__name__}; pass exception classes, or a function of the exception")

@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from .._job import Job
+from .._job import Job, JobProgress
 from ..errors import AmorsizeError
 from ..events import HookContext
 
@@ -63,15 +63,15 @@ def last_event_id(header: str | None) -> int:
 
 def _plain(context: HookContext) -> dict[str, Any]:
     """What an event tells as plain data: numbers, and of an error its type and the index of its item only."""
-    known = context.total_items is not None and context.throughput_items_per_sec > 0
+    progress = JobProgress.of(context, failed=0, elapsed=context.elapsed_time)
     data: dict[str, Any] = {
         "status": context.status,
-        "completed": context.items_completed,
-        "total": context.total_items,
-        "percent": round(context.percent_complete, 2),
-        "elapsed": round(context.elapsed_time, 3),
-        "rate": round(context.throughput_items_per_sec, 3),
-        "remaining": round(context.estimated_time_remaining, 3) if known else None,
+        "completed": progress.completed,
+        "total": progress.total,
+        "percent": round(progress.percent, 2),
+        "elapsed": round(progress.elapsed, 3),
+        "rate": round(progress.rate, 3),
+        "remaining": None if progress.remaining is None else round(progress.remaining, 3),
         "workers": context.worker_count,
     }
     if context.error is not None:

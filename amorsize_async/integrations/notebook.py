@@ -98,17 +98,4 @@ class _Display:
             show(place, {"text/html": report._repr_html_(), "text/plain": report.explain()}, update=True)
             run.bar.close()
         else:
-            run.bar.draw(run.title, _progress_of(context, self._failed(place)))
-
-
-def _progress_of(context: HookContext, failed: int) -> JobProgress:
-    known = context.total_items is not None and context.throughput_items_per_sec > 0
-    return JobProgress(
-        completed=context.items_completed,
-        total=context.total_items,
-        failed=failed,
-        percent=context.percent_complete,
-        elapsed=context.elapsed_time,
-        rate=context.throughput_items_per_sec,
-        remaining=context.estimated_time_remaining if known else None,
-    )
+            run.bar.draw(run.title, JobProgress.of(context, failed=self._failed(place), elapsed=context.elapsed_time))

@@ -11,6 +11,7 @@ import pytest
 
 import jobs
 from amorsize_async import _payload
+from amorsize_async._coroutines import is_async_callable
 from amorsize_async._parcel import Sliced, parcel_size
 from amorsize_async.errors import UnpicklableError
 
@@ -181,9 +182,9 @@ def test_coroutine_functions_are_recognised(fn):
         async def __call__(self, item):
             return item
 
-    assert _payload.is_coroutine_function(fn)
-    assert _payload.is_coroutine_function(Callable())
-    assert not _payload.is_coroutine_function(jobs.square)
+    assert is_async_callable(fn)
+    assert is_async_callable(Callable())
+    assert not is_async_callable(jobs.square)
 
 
 def test_the_same_function_has_the_same_digest():
