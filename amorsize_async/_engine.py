@@ -91,7 +91,7 @@ def open_stream(
 ) -> ResultStream[Any]:
     """A stream of a call's values; `opened` gives the engine, when the stream is first used."""
     checked_number("buffersize", buffersize)
-    outlet = Outlet(ordered=ordered, buffersize=buffersize, chunks=STREAM_CHUNKS)
+    outlet = Outlet(ordered=ordered, buffersize=buffersize)
 
     async def drive() -> None:
         engine = await opened()
@@ -168,11 +168,11 @@ def about_call(engine: Engine, call: Call) -> About:
 
 
 async def _tell_cancelled(call: Call, *, executor: str, n_jobs: int, managers: tuple[HookManager, ...]) -> None:
-    execution_id, name = os.urandom(16).hex(), _payload.function_name(call.fn)
+    name = _payload.function_name(call.fn)
     tally = Tally(n_jobs=n_jobs, tolerant=call.return_exceptions)
-    bus = EventBus(managers, execution_id)
-    narrator = Narrator(bus, tally, execution_id=execution_id, function=name, executor=executor)
-    report = Report.of(tally, function=name, execution_id=execution_id, status="cancelled", elapsed=0.0)
+    bus = EventBus(managers, os.urandom(16).hex())
+    narrator = Narrator(bus, tally, function=name, executor=executor)
+    report = Report.of(tally, function=name, execution_id=bus.execution_id, status="cancelled", elapsed=0.0)
     narrator.end(report, "cancelled", None)
     await bus.aclose(bound=FLUSH_SECONDS_CANCELLED)
 

@@ -19,10 +19,10 @@ __all__ = ("Narrator",)
 class Narrator:
     """One execution's story. Building a context costs microseconds, so none is built that nobody wants."""
 
-    def __init__(self, bus: EventBus, tally: Tally, *, execution_id: str, function: str, executor: str) -> None:
+    def __init__(self, bus: EventBus, tally: Tally, *, function: str, executor: str) -> None:
         self.bus = bus
         self._tally = tally
-        self.execution_id = execution_id
+        self.execution_id = bus.execution_id
         self._function = function
         self._executor = executor
         self._sequence = 0

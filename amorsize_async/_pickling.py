@@ -1,6 +1,7 @@
 """How one object becomes a pickle: by reference what can be imported elsewhere, by value what cannot.
 
-Standard library only; cloudpickle is imported when something has to travel by value, and not before.
+Standard library, `_parts` and `_views` only; cloudpickle is imported when something has to travel by
+value, and not before.
 """
 
 from __future__ import annotations

@@ -102,16 +102,16 @@ class Collector:
 class Outlet:
     """A bounded buffer between a run and its consumer.
 
-    buffersize: the most items dispatched and not yet consumed; chunks: the same in pieces, for when `buffersize` is
-    None and the right number of items is not known. Then HELD_BYTES bound what waits for the consumer, too.
+    buffersize: the most items dispatched and not yet consumed; None: as many pieces as `allow` says,
+    and HELD_BYTES bound what waits for the consumer, too.
     """
 
-    def __init__(self, *, ordered: bool, buffersize: int | None, chunks: int) -> None:
+    def __init__(self, *, ordered: bool, buffersize: int | None) -> None:
         self._reorder = Reorder() if ordered else None
         self.report: Report | None = None
         self.received: int = 0
         self._buffersize = buffersize
-        self._chunks = chunks
+        self._chunks = 0
         self._pieces: deque[Piece] = deque()
         self._open_items = 0
         self._open_chunks = 0
@@ -125,7 +125,7 @@ class Outlet:
         return f"<Outlet {out} ready={len(self._pieces)} held={self._held} bytes>"
 
     def allow(self, chunks: int) -> None:
-        """Set the number of pieces, once the number of workers is known."""
+        """Set the number of pieces that may be dispatched and not yet consumed, where no number of items is set."""
         self._chunks = chunks
 
     def put(self, start: int, values: list[Any], size: int = 0) -> None:

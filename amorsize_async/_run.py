@@ -89,11 +89,8 @@ class Run:
 
     async def drive(self) -> Report:
         """Run to the end; raises the first failure, or what cancelled it, after everything is cleaned up."""
-        execution_id = os.urandom(16).hex()
-        bus = EventBus(self._managers, execution_id)
-        self._narrator = Narrator(
-            bus, self._tally, execution_id=execution_id, function=self.function.name, executor=self._pool.name
-        )
+        bus = EventBus(self._managers, os.urandom(16).hex())
+        self._narrator = Narrator(bus, self._tally, function=self.function.name, executor=self._pool.name)
         self._books.narrator = self._narrator
         status: Status = "error"
         error: BaseException | None = None

@@ -24,7 +24,7 @@ __all__ = ("Pace", "ResultStream")
 R = TypeVar("R")
 
 BREATH = 0.002
-"""Seconds a consumer that never waits may have the loop for itself: the loop lag that is promised."""
+"""Seconds a consumer that never waits may have the loop for itself: less than half of the loop lag that is promised."""
 HANDFUL_SECONDS, MOST_AT_ONCE, GROWTH = 0.0005, 200, 8
 # What a consumer takes over a handful of values, between two looks at the clock: seconds, and values at most, since a
 # look costs as much as ten of them, but a consumer may turn slow within a handful; and how many times as many as the

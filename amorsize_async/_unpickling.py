@@ -1,6 +1,7 @@
 """How pickles become objects again: one that stands alone, or one after the other; the unpickler is named here alone.
 
-Standard library only. Only ever fed by our own child, or by our own parent, over their private pipe or memory.
+Standard library, `_parcel` and `_parts` only. Only ever fed by our own child, or by our own parent, over their
+private pipe or memory.
 """
 
 from __future__ import annotations

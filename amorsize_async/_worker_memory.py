@@ -1,6 +1,6 @@
 """A worker's side of shared memory: it maps its items and what its function holds, and writes its results.
 
-Standard library, `_arena`, `_stored` and `_parcel` only, as all that a worker imports.
+Standard library, `_arena`, `_chunk`, `_stored` and `_parcel` only, as all that a worker imports.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def test_a_collector_holds_the_whole_list(case):
 
 async def test_an_outlet_gives_room_in_items_if_it_was_given_a_size():
     """Dispatched and not yet consumed is what counts."""
-    outlet = Outlet(ordered=True, buffersize=5, chunks=99)
+    outlet = Outlet(ordered=True, buffersize=5)
     outlet.dispatched(3)
     assert outlet.room() == 2
     outlet.dispatched(2)
@@ -59,7 +59,8 @@ async def test_an_outlet_gives_room_in_items_if_it_was_given_a_size():
 
 async def test_an_outlet_without_a_size_counts_chunks():
     """The right number of items is not known."""
-    outlet = Outlet(ordered=False, buffersize=None, chunks=2)
+    outlet = Outlet(ordered=False, buffersize=None)
+    outlet.allow(2)
     outlet.dispatched(1000)
     assert outlet.room() is None
     outlet.dispatched(1000)
@@ -68,7 +69,7 @@ async def test_an_outlet_without_a_size_counts_chunks():
 
 async def test_waiting_for_room_ends_when_something_is_consumed():
     """Backpressure is an event, not a poll."""
-    outlet = Outlet(ordered=True, buffersize=1, chunks=1)
+    outlet = Outlet(ordered=True, buffersize=1)
     outlet.dispatched(1)
     waiting = asyncio.ensure_future(outlet.wait_for_room())
     await asyncio.sleep(0)
@@ -80,7 +81,8 @@ async def test_waiting_for_room_ends_when_something_is_consumed():
 
 async def test_an_unordered_outlet_gives_pieces_as_they_come():
     """With the index of their first item."""
-    outlet = Outlet(ordered=False, buffersize=None, chunks=9)
+    outlet = Outlet(ordered=False, buffersize=None)
+    outlet.allow(9)
     outlet.put(5, ["f"])
     outlet.put(0, ["a"])
 

@@ -22,7 +22,8 @@ class Thing:
 
 def stream_of(*pieces, error=None):
     """A stream whose run has ended, with this error, and left these pieces."""
-    outlet = Outlet(ordered=True, buffersize=None, chunks=len(pieces))
+    outlet = Outlet(ordered=True, buffersize=None)
+    outlet.allow(len(pieces))
     start = 0
     for piece in pieces:
         outlet.dispatched(len(piece))
