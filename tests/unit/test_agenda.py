@@ -46,7 +46,7 @@ async def test_a_place_is_given_for_the_next_chunk_when_its_time_has_come():
     """Until then whoever else comes would be served first."""
     place = Place(executor=object())
     pool = Pool("pool", places=[place])
-    share = pool.join(None, closed=lambda: None)
+    share = pool.join(None, member=None)
     share.steady = True
     assert await pool.acquire(share) is place
 
@@ -62,7 +62,7 @@ async def test_a_chunk_that_ends_sooner_than_expected_makes_room_at_once():
     """A guess is a guess."""
     place = Place(executor=object())
     pool = Pool("pool", places=[place])
-    share = pool.join(None, closed=lambda: None)
+    share = pool.join(None, member=None)
     share.steady = True
     await pool.acquire(share)
     pool.expect(place, 3600)
