@@ -781,12 +781,14 @@ async def test_workers_that_are_replaced_under_another_run_are_gone_for_this_one
     """It hears of their ends as they come, counts those that are there, and keeps none of the others."""
     gc.collect()
     before = sum(type(each) is Slot for each in gc.get_objects())
-    async with AsyncExecutor(2, max_items_per_worker=5) as executor:
-        async with executor.stream(jobs.square, itertools.count(), hooks=hooks, chunksize=1) as values:
-            for _ in range(20):
-                await anext(values)
-                await executor.execute(jobs.square, range(10), chunksize=5)
-            slots = sum(type(each) is Slot for each in gc.get_objects()) - before
+    async with (
+        AsyncExecutor(2, max_items_per_worker=5) as executor,
+        executor.stream(jobs.square, itertools.count(), hooks=hooks, chunksize=1) as values,
+    ):
+        for _ in range(20):
+            await anext(values)
+            await executor.execute(jobs.square, range(10), chunksize=5)
+        slots = sum(type(each) is Slot for each in gc.get_objects()) - before
 
     counts = [context.worker_count for context in story.contexts]
     reasons = [context.metadata["reason"] for context in story.of(END)]
