@@ -102,8 +102,8 @@ class Collector:
 class Outlet:
     """A bounded buffer between a run and its consumer.
 
-    buffersize: the most items dispatched and not yet consumed; None: as many pieces as `allow` says,
-    and HELD_BYTES bound what waits for the consumer, too.
+    buffersize: the most items dispatched and not yet consumed; None: as many pieces as
+    `allow` says, and HELD_BYTES bound what waits for the consumer, too.
     """
 
     def __init__(self, *, ordered: bool, buffersize: int | None) -> None:
