@@ -1,4 +1,4 @@
-"""Decides who gets the next free place when several executions share workers: pure, knows no loop and no worker.
+"""Decides which execution gets the next free place, where several share workers: pure, knows no loop and no worker.
 
 Start-time fair queueing (Goyal, Vin and Cheng 1996) with equal weights: each execution has an account of the worker
 seconds it has been given; the smallest account goes first; who comes in late starts level with the smallest one in

@@ -18,22 +18,13 @@ from .._chunk import ChunkReply
 from .._sharing import Share, level, most_deserving
 from .._threads import in_thread
 from ..errors import ExecutorClosedError
+from .choice import are_full, best_place
 from .place import Place
 
 __all__ = ("Flight", "Member", "Pool")
 
-QUEUED_CHUNKS = 1
-# Chunks that wait at a worker behind the one it runs, to hide the round trip (0.3 ms), shortly before that is done:
-# see `agenda`. Only while one execution has the pool to itself: a queued chunk is time that a small call would have to
-# wait, and a worker never holds chunks of two executions at once, so that killing it for one harms no other. And only
-# behind a chunk whose cost was known when it was sent: behind the first item of a run, which may take an hour, nothing
-# waits.
-
 FREED_ON_LOOP = 1 << 20
 # Bytes of shared memory that are given back on the loop: 0.1 ms. More is given back in a thread.
-
-EARLY = 0.0005
-# Seconds by which a timer may come too early, and does: the loop's clock is coarser than ours.
 
 DIED_WAIT = 1.0
 # Seconds to wait for the futures of a worker that was killed: they break within milliseconds.
@@ -291,7 +282,7 @@ class Pool:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        for share in () if not self._waiting or self._full() else most_deserving(self._waiting):
+        for share in self._served_next():
             while share in self._waiting:
                 place, at = self._next_place(share)
                 if place is None:
@@ -304,31 +295,20 @@ class Pool:
                     self.hold(place, share)
                     waiter.set_result(place)
 
+    def _served_next(self) -> list[Share]:
+        """Those who wait, the most deserving first; none where no place takes more."""
+        if not self._waiting or are_full(self.places, alone=len(self._shares) <= 1):
+            return []
+        return most_deserving(self._waiting)
+
     def _call_again(self, at: float) -> None:
         """Set the alarm for when a place may take one more chunk behind another; infinity: nobody knows."""
         if at < math.inf and self._alarm is None:
             self._alarm = asyncio.get_running_loop().call_later(max(0.0, at - time.monotonic()), self._grant)
 
-    def _full(self) -> bool:
-        """Whether no place takes one chunk more, whoever asks: told without asking for each of hundreds that wait."""
-        room = 1 + (QUEUED_CHUNKS if len(self._shares) <= 1 else 0)
-        return all(place.load >= place.width * room for place in self.places)
-
     def _next_place(self, share: Share) -> tuple[Place | None, float]:
-        """The least loaded place that may take one more chunk of `share` now; None if all are full, and until when."""
-        queued = QUEUED_CHUNKS if share.steady and len(self._shares) <= 1 and not self._more_to_come(share) else 0
-        soon = time.monotonic() + EARLY
-        best, earliest = None, math.inf
-        for place in self.places:
-            # Behind a chunk whose size is not known yet, nobody can tell how much a limited place has left.
-            room = place.width * (1 + queued if place.steady and place.left is None else 1)
-            if place.load >= room or not place.ready or place.worn or not share.may_use(place):
-                continue
-            at = 0.0 if place.load < place.width or place.width > 1 else place.agenda.next_at(place.load)
-            earliest = min(earliest, at)
-            if at <= soon and (best is None or place.load / place.width < best.load / best.width):
-                best = place
-        return best, earliest
+        alone = len(self._shares) <= 1 and not self._more_to_come(share)
+        return best_place(self.places, share, alone=alone, now=time.monotonic())
 
     def _more_to_come(self, share: Share) -> bool:
         """Whether places for `share` are being started: then none should get two chunks already."""
