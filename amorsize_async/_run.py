@@ -19,16 +19,17 @@ from typing import Any
 from ._books import Books
 from ._bus import EventBus
 from ._chunking import ChunkSizer
+from ._crew import Crew, unexpected
 from ._narrator import Narrator
 from ._payload import PackedFunction
 from ._results import Sink
 from ._run_options import RunOptions
 from ._shielding import finish
 from ._source import Source
-from ._traffic import Traffic, unexpected
+from ._traffic import Traffic
 from ._wire import Batch
 from .backends import Place, Pool
-from .errors import AmorsizeError
+from .errors import AmorsizeError, ExecutorClosedError
 from .events import Status
 from .hooks import HookManager
 from .report import Report, Tally
@@ -70,8 +71,16 @@ class Run:
             is_async=function.is_async,
         )
         self._books = Books(self._tally, sink, sizer, tolerant=options.return_exceptions)
+        self._crew = Crew(self._books)
         self._traffic = Traffic(
-            function, pool=pool, share=self._share, sink=sink, sizer=sizer, books=self._books, options=options
+            function,
+            pool=pool,
+            share=self._share,
+            sink=sink,
+            sizer=sizer,
+            books=self._books,
+            crew=self._crew,
+            options=options,
         )
 
     def __repr__(self) -> str:
@@ -79,7 +88,7 @@ class Run:
 
     def executor_closed(self) -> None:
         """See `backends.Member`."""
-        self._traffic.executor_closed()
+        self._crew.end(ExecutorClosedError("the executor was closed while this call ran"))
 
     def worker_gone(self, place: Place, reason: str) -> None:
         """See `backends.Member`."""
@@ -121,14 +130,13 @@ class Run:
 
     async def _dispatch(self) -> None:
         """Everything between PRE and POST; what the tasks of the group raise comes out as itself."""
-        tasks = self._traffic.tasks
         try:
             async with asyncio.TaskGroup() as group:
-                self._traffic.open(group)
+                self._crew.open(group)
                 await self._feed()
                 await self._traffic.all_sent()
-                while tasks:  # a group that cancels us while it leaves does not take it back on 3.11 and 3.12
-                    await asyncio.wait(tasks)
+                # Not left to the group: one that cancels us while it leaves does not take it back on 3.11 and 3.12.
+                await self._crew.done()
         except BaseExceptionGroup as group:
             others = unexpected(group)
             if others is not None:

@@ -10,13 +10,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, NoReturn
 
 from ._arrivals import Arrivals
 from ._books import Books
 from ._chunk import ChunkReply
 from ._chunking import ChunkSizer
+from ._crew import Crew
 from ._deaths import Casualties
 from ._flight import Flight
 from ._judgement import Judge
@@ -35,20 +34,13 @@ from ._turns import ONE_A_TURN
 from ._wire import Batch, Loaded, Terms, load_values, with_unloadable
 from ._worker import send_singly
 from .backends import Place, Pool
-from .errors import AmorsizeError, ExecutorClosedError
+from .errors import AmorsizeError
 
-__all__ = ("Traffic", "unexpected")
-
-
-class _Stop(Exception):  # noqa: N818 - never leaves the run: ends the task group when the outcome is known
-    """Ends a run early; what to raise is noted in the books."""
+__all__ = ("Traffic",)
 
 
 class Traffic:
-    """What an execution has out. `open` gives it the task group in which replies are awaited.
-
-    tasks: those of the group that are not done.
-    """
+    """What an execution has out; its crew awaits the replies."""
 
     def __init__(
         self,
@@ -59,16 +51,17 @@ class Traffic:
         sink: Sink,
         sizer: ChunkSizer,
         books: Books,
+        crew: Crew,
         options: RunOptions,
     ) -> None:
         self.function = function
         self.sizer = sizer
-        self.tasks: set[asyncio.Task[None]] = set()
         self._pool = pool
         self._share = share
         self._sink = sink
         self._options = options
         self._books = books
+        self._crew = crew
         self._tally = books.tally
         alone = asyncio.Lock()
         self._transport = Transport(function, pool, sizer, alone)
@@ -77,18 +70,11 @@ class Traffic:
         self._judge = Judge(casualties, options.retry, options.item_timeout)
         self._launcher = Launcher(function, pool=pool, share=share, sizer=sizer, options=options)
         self._leavings = Leavings(function, pool=pool, share=share, launcher=self._launcher)
-        self._group: asyncio.TaskGroup | None = None
 
     def __repr__(self) -> str:
         return f"<Traffic {len(self._launcher.flights)} chunks out>"
 
     # ── its ends ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def open(self, group: asyncio.TaskGroup) -> None:
-        """Begin: replies are awaited in `group`, by tasks of which the current one is the parent."""
-        self._group = group
-        self._task = asyncio.current_task()
-        self._cancellations = self._task.cancelling() if self._task else 0
 
     async def close(self) -> None:
         """Stop what still runs, within `cancel_grace`."""
@@ -118,7 +104,7 @@ class Traffic:
         try:
             return await self._pool.acquire(self._share)
         except AmorsizeError as exc:
-            self._fail(exc)
+            self._crew.fail(exc)
 
     def send(self, batch: Batch, place: Place) -> bool:
         """Send a batch off at once, so that the place has an owner at every moment, and have a task wait for it.
@@ -132,7 +118,7 @@ class Traffic:
         terms = self._launcher.terms(place)
         job = self._transport.packed_now(batch, terms)
         if job is not None:
-            self._in_group(self._await_reply(self._launcher.launched(batch, place, terms, job, watch)))
+            self._crew.run(self._await_reply(self._launcher.launched(batch, place, terms, job, watch)))
             return job.size >= ONE_A_TURN
         watch.transfer()
         unsent = [place]
@@ -141,7 +127,7 @@ class Traffic:
             for unused in unsent:
                 self._pool.give_back(unused, self._share)
 
-        task = self._in_group(self._send_beside(batch, unsent, terms, watch))
+        task = self._crew.run(self._send_beside(batch, unsent, terms, watch))
         if task is None:
             give_back()
         else:
@@ -152,29 +138,6 @@ class Traffic:
         """Send a batch that would hold the loop, once a thread has packed it. Until then its place is in `unsent`."""
         job = await self._transport.packed_later(batch, terms, watch)
         await self._await_reply(self._launcher.launched(batch, unsent.pop(), terms, job, watch))
-
-    def _in_group(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-        """Run `work` as a task of the group; when that is ending already, what it would do is not wanted any more."""
-        try:
-            if self._group is None:
-                raise RuntimeError("not begun")
-            task = self._group.create_task(work, name="amorsize-chunk")
-            self.tasks.add(task)
-            task.add_done_callback(self._ended)
-        except RuntimeError:
-            work.close()
-            return None
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """Have the run cancelled if a task of it alone was, at whatever it waited: by a hook on the loop, say.
-
-        The task group takes a cancelled task for a finished one, and the results of its items would be missing.
-        """
-        self.tasks.discard(task)
-        cancelling = self._task.cancelling() if self._task else 0
-        if task.cancelled() and cancelling == self._cancellations and self._books.outcome is None:
-            self._end(asyncio.CancelledError())
 
     async def _send_again(self, batch: Batch, *, split: bool = False) -> None:
         """Send items that were not run: their worker died or had no more time, or needs them in another form.
@@ -200,8 +163,7 @@ class Traffic:
     async def _await_reply(self, flight: Flight) -> None:
         """Wait for the reply to a batch, and end the run if there is no more to wait for."""
         await self._replied(flight)
-        if self._books.over:
-            raise _Stop
+        self._crew.leave_if_over()
 
     async def _replied(self, flight: Flight) -> None:
         """Wait for a reply and hand on what came of it."""
@@ -267,7 +229,7 @@ class Traffic:
     def _retry(self, batch: Batch) -> None:
         policy = self._options.retry
         if policy is not None:
-            self._in_group(self._try_again(batch, policy.wait(batch.attempt - 1)))
+            self._crew.run(self._try_again(batch, policy.wait(batch.attempt - 1)))
 
     async def _sent_singly(self, flight: Flight, reply: ChunkReply) -> Loaded | None:
         """Results that did not unpickle whole, one by one, from the worker that has them still.
@@ -286,32 +248,12 @@ class Traffic:
     def _recovery(self) -> Recovery:
         """Made when it is needed: kept, the two would hold each other, and the function, until they are collected."""
         again, later = self._send_again, self._retry
-        return Recovery(self._pool, self._sink, self._books, self._judge, again=again, later=later, fail=self._fail)
+        return Recovery(
+            self._pool, self._sink, self._books, self._judge, again=again, later=later, fail=self._crew.fail
+        )
 
     def worker_gone(self, place: Place, reason: str) -> None:
         """A worker is gone that has no chunk of ours: it is kept no longer, and its end told if it worked for us."""
         self._launcher.sent_to.discard(place)
-        if self._group is not None and place.pid is not None and self._books.narrator.has_seen(place.pid):
+        if self._crew.begun and place.pid is not None and self._books.narrator.has_seen(place.pid):
             self._books.narrator.worker_gone(place.pid, reason)
-
-    def executor_closed(self) -> None:
-        """The pool is closed under this run: end it, wherever it waits."""
-        self._end(ExecutorClosedError("the executor was closed while this call ran"))
-
-    def _end(self, exc: BaseException) -> None:
-        """End the run with `exc`, from outside of its tasks."""
-
-        async def stop() -> None:
-            self._fail(exc)
-
-        self._in_group(stop())
-
-    def _fail(self, exc: BaseException) -> NoReturn:
-        """End the run with `exc`."""
-        self._books.end_with(exc)
-        raise _Stop
-
-
-def unexpected(group: BaseExceptionGroup[BaseException]) -> BaseExceptionGroup[BaseException] | None:
-    """What tasks of ours raised but to end the run; None if that is all."""
-    return group.split(_Stop)[1]
