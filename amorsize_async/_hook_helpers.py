@@ -8,7 +8,7 @@ from typing import cast
 
 from ._callables import name_of
 from ._coroutines import is_async_callable
-from ._hook_rules import is_final
+from ._hook_rules import is_final, too_soon
 from .events import HookCallback, HookContext, HookEvent
 
 __all__ = ("create_error_hook", "create_progress_hook", "create_throughput_hook", "create_timing_hook")
@@ -78,7 +78,7 @@ class _Updates:
         with self._lock:
             last = None if context.event is HookEvent.PRE_EXECUTE else self._last.get(execution)
             final = is_final(context)
-            if last == FINISHED or (last is not None and not final and context.timestamp - last < self._min_interval):
+            if last == FINISHED or (not final and too_soon(context, last, self._min_interval)):
                 return False
             self._remember(execution, FINISHED if final else context.timestamp)
             return True

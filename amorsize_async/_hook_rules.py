@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from .events import HookContext, HookEvent
 
-__all__ = ("QUARANTINE_AFTER", "QUARANTINE_SECONDS", "Breaker", "Throttle", "is_final")
+__all__ = ("QUARANTINE_AFTER", "QUARANTINE_SECONDS", "Breaker", "Throttle", "is_final", "too_soon")
 
 QUARANTINE_AFTER = 5
 """Failures in a row that pause a hook: enough to survive a restart of what it talks to, few enough to spare the log."""
@@ -33,6 +33,14 @@ def is_final(context: HookContext) -> bool:
     return context.total_items is not None and context.items_completed >= context.total_items
 
 
+def too_soon(context: HookContext, last: float | None, interval: float) -> bool:
+    """Tell whether ``context`` comes within ``interval`` seconds of the moment ``last`` (``None``: there is none).
+
+    A clock that was set back says nothing about how long ago that was.
+    """
+    return last is not None and 0 <= context.timestamp - last < interval
+
+
 class Throttle:
     """Lets one event of a kind and execution pass per interval of its own timestamps.
 
@@ -55,9 +63,7 @@ class Throttle:
         key = (context.execution_id, context.event)
         with self._lock:
             last = self._last.get(key)
-            # A clock that was set back says nothing about how long ago the last one was.
-            too_soon = last is not None and 0 <= context.timestamp - last < self._interval
-            if too_soon and not is_final(context):
+            if too_soon(context, last, self._interval) and not is_final(context):
                 return False
             self._last.pop(key, None)
             self._last[key] = context.timestamp

@@ -42,8 +42,9 @@ def on_running(loop: asyncio.AbstractEventLoop | None, called: Called[R]) -> R:
             if loop.is_closed():
                 raise ExecutorClosedError("the executor's event loop was closed while this call ran")
         return outcome.result()
-    finally:  # a signal handler may raise anything here
-        outcome.cancel()
+    finally:
+        if not loop.is_closed():  # a signal handler may have raised anything here
+            outcome.cancel()
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -80,8 +81,8 @@ def _signals_may_raise() -> bool:
     """Whether this thread is the one in which signals are handled, by functions of the program's own."""
     if threading.current_thread() is not threading.main_thread():
         return False
-    handlers = {signal.getsignal(number) for number in signal.valid_signals()}
-    return any(callable(handler) for handler in handlers - {signal.default_int_handler})
+    handlers = map(signal.getsignal, signal.valid_signals())
+    return any(callable(handler) and handler is not signal.default_int_handler for handler in handlers)
 
 
 def _in_another_thread(called: Called[R]) -> R:

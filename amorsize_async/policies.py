@@ -70,7 +70,7 @@ class RetryPolicy:
     def wait(self, attempt: int, jitter: Callable[[float, float], float] = random.uniform) -> float:
         """Seconds between attempt number `attempt`, from 1, and the next."""
         try:
-            backoff = self.wait_initial * self.wait_exp_base ** (attempt - 1)
+            backoff = self.wait_initial * float(self.wait_exp_base) ** (attempt - 1) if self.wait_initial else 0.0
         except OverflowError:
             return self.wait_max
         return min(self.wait_max, backoff + jitter(0.0, self.wait_jitter))

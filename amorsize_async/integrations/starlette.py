@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.status import HTTP_503_SERVICE_UNAVAILABLE, WS_1011_INTERNAL_ERROR, WS_1013_TRY_AGAIN_LATER
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketState
 
 from .._job import Job
 from ..executor import AsyncExecutor
@@ -108,6 +108,8 @@ async def _answer(connection: Any, exc: Exception) -> Any:
     """Answer a Request with a Response, a WebSocket by closing it: what Starlette calls for both."""
     answer = answer_to(exc)
     if isinstance(connection, WebSocket):
+        if WebSocketState.DISCONNECTED in (connection.application_state, connection.client_state):
+            return None  # it was closed before, by either side
         later = answer.status == HTTP_503_SERVICE_UNAVAILABLE
         await connection.close(WS_1013_TRY_AGAIN_LATER if later else WS_1011_INTERNAL_ERROR, answer.detail)
         return None

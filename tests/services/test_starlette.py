@@ -145,6 +145,24 @@ def test_a_websocket_is_closed_with_a_reason(work, code):
     assert SECRET not in end.value.reason
 
 
+def test_a_websocket_that_was_closed_before_is_left_alone():
+    """By the endpoint itself, on its way out."""
+
+    async def over_a_socket(websocket):
+        await websocket.accept()
+        try:
+            await closed(get_executor(websocket))
+        finally:
+            await websocket.close(4000)
+
+    with client_of(over_a_socket) as client:
+        client.app.routes.append(WebSocketRoute("/socket", over_a_socket))
+        with client.websocket_connect("/socket") as socket, pytest.raises(WebSocketDisconnect) as end:
+            socket.receive_json()
+
+    assert end.value.code == 4000
+
+
 def test_events_tell_nothing_that_an_exception_holds():
     """Not even where the user's exception has an attribute of the same name as one of ours."""
 

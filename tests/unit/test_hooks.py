@@ -351,12 +351,14 @@ def test_a_throttle_holds_for_failures_when_all_is_complete():
 
 def test_a_clock_that_is_set_back_does_not_silence_a_throttled_hook():
     """An event that seems to be older than the last one passes."""
-    hooks, heard = HookManager(), []
+    hooks, heard, told = HookManager(), [], []
     hooks.register(PROGRESS, heard.append, every=60)
-    for timestamp in (10_000.0, 10_030.0, 5_000.0, 5_030.0, 5_061.0):
-        hooks.trigger(HookContext(PROGRESS, timestamp=timestamp))
+    hooks.register(PROGRESS, create_progress_hook(lambda percent, done, total: told.append(done), min_interval=60))
+    for done, timestamp in enumerate((10_000.0, 10_030.0, 5_000.0, 5_030.0, 5_061.0)):
+        hooks.trigger(HookContext(PROGRESS, timestamp=timestamp, items_completed=done))
 
     assert [context.timestamp for context in heard] == [10_000.0, 5_000.0, 5_061.0]
+    assert told == [0, 2, 4]
 
 
 @pytest.mark.parametrize("raised", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()])

@@ -73,6 +73,15 @@ def test_a_policy_that_makes_no_sense_is_refused(fields, kind):
         RetryPolicy(**fields)
 
 
+def test_late_attempts_wait_as_long_as_promised():
+    """Whole numbers do not overflow by themselves, and no wait stays none."""
+    no_jitter = {"attempts": 2000, "wait_jitter": 0}
+
+    assert RetryPolicy(wait_initial=1, wait_exp_base=2, wait_max=5, **no_jitter).wait(1100) == 5
+    assert RetryPolicy(wait_initial=0, **no_jitter).wait(1100) == 0
+    assert RetryPolicy(wait_exp_base=10**400, **no_jitter).wait(2) == 5.0
+
+
 @given(st.integers(1, 10_000), st.floats(0, 100), st.floats(0, 100), st.floats(0), st.floats(0, 10))
 def test_no_wait_is_negative_or_above_the_longest(attempt, initial, longest, base, jitter):
     """Whatever the numbers, also at the thousandth attempt."""
