@@ -156,10 +156,22 @@ async def test_an_executor_that_drains_takes_no_new_calls(executor):
     await asyncio.sleep(0.05)
     closing = asyncio.ensure_future(executor.aclose())
     await asyncio.sleep(0)
+    assert executor.statistics().closed
     with pytest.raises(ExecutorClosedError):
         await executor.execute(jobs.square, [1])
 
     assert await call == [0.3]
+    await closing
+
+
+async def test_an_executor_whose_jobs_drain_says_that_it_takes_no_calls(executor):
+    """A service's health check asks for that; the pool itself hears of it when the jobs are done."""
+    job = executor.start(jobs.nap, [0.3])
+    closing = asyncio.ensure_future(executor.aclose())
+    await asyncio.sleep(0)
+    assert executor.statistics().closed
+
+    assert await job == [0.3]
     await closing
 
 

@@ -113,6 +113,24 @@ def test_a_bar_is_drawn_no_more_often_than_it_should(cell):
     assert 'value="100.0"' in moves[-1]["text/html"]
 
 
+@pytest.mark.parametrize(
+    "run",
+    [
+        "_ = await execute_async({fails}, hooks=progress(widgets=False))",
+        "_ = await watch(executor.start({fails}), widgets=False)",
+    ],
+    ids=["progress", "watch"],
+)
+def test_a_bar_counts_every_failure(cell, run):
+    """Thousands may come at once, more than wait for a hook, and than a job remembers."""
+    cell(BEFORE)
+    cell("executor = await AsyncExecutor(2).start()")
+    ran = cell(run.replace("{fails}", "lambda n: 1 // 0, range(5000), return_exceptions=True"))
+    moves = [update for update in ran.updates if "<progress" in update["text/html"]]
+
+    assert "5,000 failed" in moves[-1]["text/plain"]
+
+
 def test_a_job_is_watched_to_its_end(cell):
     """Its results come out of `watch`, and so does what it raises; watching again shows how it ended."""
     cell(BEFORE)
