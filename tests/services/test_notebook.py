@@ -125,7 +125,7 @@ def test_a_bar_counts_every_failure(cell, run):
     """Thousands may come at once, more than wait for a hook, and than a job remembers."""
     cell(BEFORE)
     cell("executor = await AsyncExecutor(2).start()")
-    ran = cell(run.replace("{fails}", "lambda n: 1 // 0, range(5000), return_exceptions=True"))
+    ran = cell(run.replace("{fails}", "lambda n: 1 // 0, range(5000), return_exceptions=True, chunksize=5000"))
     moves = [update for update in ran.updates if "<progress" in update["text/html"]]
 
     assert "5,000 failed" in moves[-1]["text/plain"]
