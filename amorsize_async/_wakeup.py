@@ -1,13 +1,16 @@
-"""Lets a signal wake the event loop of a Jupyter kernel, so that its Stop button acts at once; elsewhere, nothing.
+"""Lets a signal wake the event loop while a call waits for workers and for nothing else.
 
-ipykernel's handler of an interrupt only adds a callback to the loop of its main thread. A loop that waits for workers
-and nothing else does not notice until the next reply, which may be minutes away. Python can write a byte to a socket
-whenever a signal arrives (`signal.set_wakeup_fd`), and a loop that listens to that socket wakes.
+Python handles a signal between two of its instructions, in the main thread. One that comes an instant before the loop
+begins to wait there, or in another thread, is not seen until something else wakes the loop, which may be minutes away:
+Ctrl-C seems to be lost, as does the Stop button of a notebook, whose handler only adds a callback to the loop. Python
+can write a byte to a socket whenever a signal arrives (`signal.set_wakeup_fd`), and a loop that listens to that wakes.
+uvloop does so, and asyncio while it has a handler by `loop.add_signal_handler`; for all others it is done here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -20,9 +23,12 @@ __all__ = ("woken_by_signals",)
 NOBODY = -1
 # What `set_wakeup_fd` gives and takes where nobody is told of signals.
 
+MANY = 4096
+# Bytes that are taken from a socket at once: one is written for each signal, and nobody has sent so many.
+
 
 class woken_by_signals:  # noqa: N801 - used as a function; no generator, since those set what is frozen in exceptions
-    """While this is entered, a signal ends the running loop's wait: in the main thread of a Jupyter kernel only.
+    """While this is entered, a signal ends the running loop's wait; in the main thread, where Python handles signals.
 
     May be entered many times at once. Who is told of signals already, asyncio's own handlers for example, stays so.
     """
@@ -46,37 +52,74 @@ class _Bell:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.holders = 0
-        self._loop = loop
-        self._ear, self.mouth = socket.socketpair()
+        self.loop = loop
+        self._process = os.getpid()
+        self._ear, self._mouth = socket.socketpair()
         self._ear.settimeout(0)
-        self.mouth.settimeout(0)
-        loop.add_reader(self._ear, self._hear)
-        _bells[loop] = self
+        self._mouth.settimeout(0)
 
     def __repr__(self) -> str:
         return f"<_Bell of {self.holders}>"
 
-    def _hear(self) -> None:
-        """Take the bytes away: that the loop woke was all they were for."""
-        with suppress(BlockingIOError):
-            self._ear.recv(4096)
+    def hang(self) -> bool:
+        """Have signals write here, and the loop listen; False where it cannot, or somebody is told already."""
+        try:
+            told = self._take()
+        except ValueError:  # a subinterpreter: signals are not handled there
+            return False
+        if told == NOBODY:
+            with suppress(NotImplementedError):
+                self.loop.add_reader(self._ear, self._heard)
+                return True
+        self._leave_to(told)
+        return False
 
     def close(self) -> None:
         """Have signals write here no more, unless somebody else took over meanwhile."""
-        told = signal.set_wakeup_fd(NOBODY)
-        if told != self.mouth.fileno():
-            signal.set_wakeup_fd(told)
-        del _bells[self._loop]
-        self._loop.remove_reader(self._ear)
+        if self._process != os.getpid():  # a fork of the application: the parent's loop may listen to it
+            return
+        try:
+            told = self._take()
+        except ValueError:  # collected in another thread, with a loop that was abandoned: see _bell
+            return
+        self._leave_to(NOBODY if told == self._mouth.fileno() else told)
+        _bells.pop(self.loop, None)
+        self.loop.remove_reader(self._ear)
+        self.drop()
+
+    def drop(self) -> None:
+        """Close the sockets; nobody may write to them any more."""
         self._ear.close()
-        self.mouth.close()
+        self._mouth.close()
+
+    def _take(self) -> int:
+        """Have signals write here; gives where they wrote before."""
+        return signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
+
+    def _leave_to(self, told: int) -> None:
+        """Have signals write there again, and pass on what came in between: somebody's SIGTERM may be among it."""
+        try:
+            signal.set_wakeup_fd(told)
+        except (OSError, ValueError):  # whoever was told is gone
+            signal.set_wakeup_fd(NOBODY)
+        else:
+            if told != NOBODY and (came := self._heard()):
+                with suppress(OSError):
+                    os.write(told, came)
+
+    def _heard(self) -> bytes:
+        """Take the bytes away; for us, that the loop woke was all they were for."""
+        with suppress(BlockingIOError):
+            return self._ear.recv(MANY)
+        return b""
 
 
 _bells: dict[asyncio.AbstractEventLoop, _Bell] = {}
 
 
 def _concerns_us() -> bool:
-    return "ipykernel" in sys.modules and threading.current_thread() is threading.main_thread()
+    """Whether signals are handled in this thread; loops of Windows see to it themselves."""
+    return sys.platform != "win32" and threading.current_thread() is threading.main_thread()
 
 
 def _bell() -> _Bell | None:
@@ -84,10 +127,11 @@ def _bell() -> _Bell | None:
     loop = asyncio.get_running_loop()
     if loop in _bells:
         return _bells[loop]
-    told = signal.set_wakeup_fd(NOBODY)
-    if told != NOBODY:
-        signal.set_wakeup_fd(told)
-        return None
+    for abandoned in [bell for bell in _bells.values() if bell.loop.is_closed()]:
+        abandoned.close()
     bell = _Bell(loop)
-    signal.set_wakeup_fd(bell.mouth.fileno(), warn_on_full_buffer=False)
-    return bell
+    if bell.hang():
+        _bells[loop] = bell
+        return bell
+    bell.drop()
+    return None

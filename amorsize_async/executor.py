@@ -39,6 +39,7 @@ from ._payload import Applied, AppliedAsync
 from ._setup import cpus_here, refuse_too_deep, slot_settings
 from ._statistics import ExecutorStatistics, statistics_of
 from ._stream import ResultStream
+from ._wakeup import woken_by_signals
 from .backends import LocalPool
 from .errors import ExecutorClosedError
 from .report import Report
@@ -149,7 +150,8 @@ class AsyncExecutor:
     async def _start_workers(self) -> Self:
         pool = await self._open()
         try:
-            await pool.start_all()
+            with woken_by_signals():
+                await pool.start_all()
         except BaseException:  # a cancellation, too: no worker may outlive a start that failed
             await self.aclose(drain=0.0)
             raise

@@ -246,6 +246,53 @@ def test_ctrl_c_ends_the_program_and_its_workers_quietly(tmp_path):
     assert log.read_text().endswith("KeyboardInterrupt\n")
 
 
+UNSEEN = """
+import asyncio, signal, threading, time
+from amorsize_async import AsyncExecutor, HookEvent, HookManager, execute_async, stream_async
+
+begun = threading.Event()
+hooks = HookManager()
+hooks.register(HookEvent.ON_WORKER_START, lambda ctx: begun.set(), mode="inline")
+
+def press():
+    begun.wait()
+    time.sleep(0.5)  # by then the loop waits, for the workers alone
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+    threading.Event().wait()
+
+async def a_list():
+    await execute_async(time.sleep, [60] * 2, n_jobs=2, hooks=hooks)
+
+async def a_stream():
+    async with stream_async(time.sleep, [60] * 2, n_jobs=2, hooks=hooks) as results:
+        async for _ in results:
+            pass
+
+async def a_job():
+    async with AsyncExecutor(2) as executor:
+        await executor.start(time.sleep, [60] * 2, hooks=hooks)
+
+async def a_start():
+    begun.set()
+    async with AsyncExecutor(1, initializer=time.sleep, initargs=(60,)):
+        pass
+
+threading.Thread(target=press, daemon=True).start()
+asyncio.run({form}())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("form", ["a_list", "a_stream", "a_job", "a_start"])
+def test_ctrl_c_is_seen_though_nothing_else_wakes_the_loop(form):
+    """One that comes an instant before the loop waits is not: as here, where the system hands it to another thread."""
+    began = time.monotonic()
+    done = run("-c", UNSEEN.replace("{form}", form))
+
+    assert done.returncode == -signal.SIGINT, done.stderr
+    assert time.monotonic() - began < 20
+
+
 LIMITED = """
 import asyncio, signal, threading, time
 from amorsize_async import AsyncExecutor, execute
