@@ -25,13 +25,14 @@ ROOT = Path(__file__).parent
 PACKAGE = ROOT / "amorsize_async"
 PYTHONS = ("3.11", "3.12", "3.13")
 EXAMPLE_SECONDS = 180
+OF_ANOTHER_SESSION = ("--deselect=tests/end_to_end/test_examples.py::test_runs_as_a_script_and_says_something",)
+"""The examples have one of their own."""
 OF_THE_REPOSITORY = (
     "--ignore=tests/end_to_end/test_benchmarks.py",
     "--ignore=tests/unit/test_benchmark_records.py",
-    # The newest Python has a session for the examples.
-    "--deselect=tests/end_to_end/test_examples.py::test_runs_as_a_script_and_says_something",
-    "--deselect=tests/end_to_end/test_hooks_demo.py::test_the_example_ends_at_once_though_a_hook_hangs",
+    "--ignore=tests/end_to_end/test_hooks_demo.py",
 )
+"""What one Python can answer for all: it is asked of these files more than of the package."""
 SLOW_WHEN_MEASURED = ("--deselect=tests/end_to_end/test_secrets.py::test_nothing_is_written_of_items",)
 """Each feature in debug mode, in programs of their own: these lines are reached by other tests, too."""
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -77,9 +78,10 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    shares, less = {"TEST_LOOPS": ("asyncio", "uvloop")[number % 2]}, OF_THE_REPOSITORY if number else ()
+    shares, less = {"TEST_LOOPS": ("asyncio", "uvloop")[number % 2]}, OF_ANOTHER_SESSION
     if number:
         shares["TEST_START_METHODS"] = "forkserver"
+        less += OF_THE_REPOSITORY
     if session.python == PYTHONS[-1]:
         session.run("coverage", "erase")
         session.run("coverage", "run", "-m", "pytest", *less, *SLOW_WHEN_MEASURED, env=shares)
