@@ -123,15 +123,18 @@ def _concerns_us() -> bool:
 
 
 def _bell() -> _Bell | None:
-    """The running loop's bell, hung up if it has none yet; None where somebody else is told of signals."""
+    """The running loop's bell, hung up if it has none yet; None where there can be none, or somebody else has one."""
     loop = asyncio.get_running_loop()
     if loop in _bells:
         return _bells[loop]
     for abandoned in [bell for bell in _bells.values() if bell.loop.is_closed()]:
         abandoned.close()
-    bell = _Bell(loop)
+    try:
+        bell = _bells[loop] = _Bell(loop)  # held from the first, since a Ctrl-C may come before it is hung
+    except OSError:  # no descriptor is left: the call may go on without
+        return None
     if bell.hang():
-        _bells[loop] = bell
         return bell
+    del _bells[loop]
     bell.drop()
     return None

@@ -178,6 +178,21 @@ def test_a_loop_without_readers_does_without():
     loop.close()
 
 
+def test_without_descriptors_a_call_goes_on_without(monkeypatch):
+    """It may need none itself."""
+
+    def refuse():
+        raise OSError(24, "Too many open files")
+
+    async def main():
+        with monkeypatch.context() as patched:
+            patched.setattr(socket, "socketpair", refuse)
+            with woken_by_signals():
+                assert listener() == NOBODY
+
+    on_a_plain_loop(main)
+
+
 def abandoned():
     """A loop that was closed in the middle of a call, and the call."""
     held = []
