@@ -10,7 +10,9 @@ import ast
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import nox
@@ -23,7 +25,9 @@ nox.options.download_python = "never"
 
 ROOT = Path(__file__).parent
 PACKAGE = ROOT / "amorsize_async"
-PYTHONS = ("3.11", "3.12", "3.13")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
+FOREIGN_PYTHON = "3.13"
+"""The Python whose own tests `tests/foreign` knows."""
 EXAMPLE_SECONDS = 180
 OF_ANOTHER_SESSION = ("--deselect=tests/end_to_end/test_examples.py::test_runs_as_a_script_and_says_something",)
 """The examples have one of their own."""
@@ -36,6 +40,17 @@ OF_THE_REPOSITORY = (
 SLOW_WHEN_MEASURED = ("--deselect=tests/end_to_end/test_secrets.py::test_nothing_is_written_of_items",)
 """Each feature in debug mode, in programs of their own: these lines are reached by other tests, too."""
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+@cache
+def newest() -> str:
+    """The newest Python that is found here under a name with its version; else the one that runs this."""
+    for version in reversed(PYTHONS):
+        found = shutil.which(f"python{version}")
+        # A shim of pyenv is found, too, and fails if no version is behind it.
+        if found and subprocess.run([found, "-c", ""], check=False, capture_output=True).returncode == 0:
+            return version
+    return "{}.{}".format(*sys.version_info)
 
 
 @nox.session
@@ -71,7 +86,7 @@ def tests(session: nox.Session) -> None:
 
     The Pythons share the work. Each has one event loop, in turn (pytest by itself runs both). The oldest takes all
     start methods, tables, and what tests this repository more than the package; the others take the default start
-    method. The newest one's run is measured for `coverage` on the way, unless it is only a part of the tests.
+    method. The run of the newest one here is measured for `coverage`, unless it is only a part of the tests.
     """
     number = PYTHONS.index(str(session.python))
     install(session, "tests", *(() if number else ("tables",)))
@@ -82,7 +97,7 @@ def tests(session: nox.Session) -> None:
     if number:
         shares["TEST_START_METHODS"] = "forkserver"
         less += OF_THE_REPOSITORY
-    if session.python == PYTHONS[-1]:
+    if session.python == newest():
         session.run("coverage", "erase")
         session.run("coverage", "run", "-m", "pytest", *less, *SLOW_WHEN_MEASURED, env=shares)
     else:
@@ -110,7 +125,7 @@ def services(session: nox.Session) -> None:
     session.run("pytest", "tests/services", *session.posargs)
 
 
-@nox.session(python=PYTHONS[-1])
+@nox.session(python=newest())
 def examples(session: nox.Session) -> None:
     """Run each example on the newest Python as its reader would, with nothing installed but this library.
 
@@ -160,9 +175,9 @@ def security(session: nox.Session) -> None:
         )
 
 
-@nox.session(python=PYTHONS[-1])
+@nox.session(python=FOREIGN_PYTHON)
 def foreign(session: nox.Session) -> None:
-    """Run CPython's own executor tests against this library, on the newest Python, if they came with it."""
+    """Run CPython's own executor tests against this library, if they came with the Python that they are of."""
     install(session, "runner")
     session.run("pytest", "tests/foreign", *session.posargs)
 

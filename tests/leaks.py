@@ -220,12 +220,13 @@ def _descriptors() -> dict[int, str]:
         return {}
     helpers = _helper_descriptors()
     # The heap under multiprocessing.Value and Array keeps its small arenas for the next one, by design.
-    heap = f"/pym-{os.getpid()}-"
+    # And libffi, under ctypes, keeps itself open for what it makes of callbacks.
+    kept = (f"/pym-{os.getpid()}-", "/libffi.so")
     found = {}
     for name in os.listdir(DESCRIPTORS):  # noqa: PTH208 - a plain name a descriptor, a thousand times a run
         with suppress(OSError):  # the descriptor of this very listing is gone by now
             target = os.readlink(DESCRIPTORS / name)  # noqa: PTH115 - the target need not be a path
-            if int(name) not in helpers and heap not in target:
+            if int(name) not in helpers and not any(part in target for part in kept):
                 found[int(name)] = target
     return found
 

@@ -774,7 +774,8 @@ async def test_an_exception_that_cannot_be_printed_is_told_of_all_the_same(hooks
     assert "in raise_unprintable" in failed.error_traceback
     for context in (failed, end):
         assert isinstance(context.error, SyntaxError)
-        assert context.error_traceback.splitlines()[-1] == "SyntaxError"
+        # Newer Pythons can print it after all, with its text.
+        assert context.error_traceback.splitlines()[-1] in ("SyntaxError", "SyntaxError: no text")
 
 
 async def test_workers_that_are_replaced_under_another_run_are_gone_for_this_one_too(hooks, story):

@@ -73,6 +73,7 @@ def test_memory_is_mapped_when_it_is_used_again(arena, monkeypatch):
     assert _stored.read(arena.descriptor, _stored.Stored(4997, 3, readonly=True)) == b"abc"
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # pytest has a thread of its own
 def test_a_fork_holds_no_memory_of_its_parents(arena):
     """Neither by a descriptor nor by a map; the parent's own is as it was."""
     for _ in range(2):  # it is mapped from its second chunk on

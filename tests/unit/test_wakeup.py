@@ -249,6 +249,7 @@ def test_what_is_collected_in_another_thread_is_left_to_the_main_one():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # pytest has a thread of its own
 def test_a_fork_of_the_application_leaves_its_parents_alone():
     """They share what listens."""
 
