@@ -427,9 +427,18 @@ def raise_with_index(item):
     raise failure
 
 
+class Unprintable(SyntaxError):
+    """An exception whose line `traceback` asks for, and does not get."""
+
+    @property
+    def text(self):
+        """There is none."""
+        raise LookupError("no line")
+
+
 def raise_unprintable(item):
     """Fail with an exception that `traceback` cannot print."""
-    raise SyntaxError("no text", ("file", 1, 1, 5))
+    raise Unprintable("no text")
 
 
 def workers_of_a_call(where):
