@@ -427,7 +427,7 @@ def raise_with_index(item):
     raise failure
 
 
-class Unprintable(SyntaxError):
+class UnprintableError(SyntaxError):
     """An exception whose line `traceback` asks for, and does not get."""
 
     @property
@@ -438,7 +438,7 @@ class Unprintable(SyntaxError):
 
 def raise_unprintable(item):
     """Fail with an exception that `traceback` cannot print."""
-    raise Unprintable("no text")
+    raise UnprintableError("no text")
 
 
 def workers_of_a_call(where):

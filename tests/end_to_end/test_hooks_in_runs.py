@@ -766,15 +766,15 @@ async def test_chunks_count_each_item_once_however_often_it_is_tried(executor, h
 @pytest.mark.parametrize("where", ["thread", None])
 async def test_an_exception_that_cannot_be_printed_is_told_of_all_the_same(hooks, story, where):
     """With its frames and its type, to the end of the run."""
-    with pytest.raises(jobs.Unprintable, match="no text"):
+    with pytest.raises(jobs.UnprintableError, match="no text"):
         await execute_async(jobs.raise_unprintable, [1], hooks=hooks, executor=where)
 
     [failed], end = story.of(ERROR), story.contexts[-1]
     assert end.event is POST
     assert "in raise_unprintable" in failed.error_traceback
     for context in (failed, end):
-        assert isinstance(context.error, jobs.Unprintable)
-        assert context.error_traceback.splitlines()[-1] == "Unprintable"
+        assert isinstance(context.error, jobs.UnprintableError)
+        assert context.error_traceback.splitlines()[-1] == "UnprintableError"
 
 
 async def test_workers_that_are_replaced_under_another_run_are_gone_for_this_one_too(hooks, story):
