@@ -371,7 +371,7 @@ if __name__ == "__main__":
     closing = threading.Thread(target=close)
     closing.start()
     try:
-        execute(time.sleep, [5], executor=executor)
+        execute(time.sleep, [2], executor=executor)
     except ExecutorClosedError as exc:
         print(exc)
     closing.join()
