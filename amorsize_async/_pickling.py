@@ -10,6 +10,7 @@ import hashlib
 import os
 import pickle
 import sys
+import types
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import count
@@ -154,6 +155,8 @@ def _pickler_by_value(file: _Output, *, shared: bool, beside: Beside) -> Any:
         def reducer_override(self, obj: Any) -> Any:
             if type(obj) is memoryview:
                 return reduced_view(obj)
+            if type(obj) is _LazyImport:
+                return _itself, (obj.resolve(),)
             if isinstance(obj, _CachedFunction) and obj.__module__ in MAIN_MODULES:
                 parameters = obj.cache_parameters()
                 return _cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
@@ -224,6 +227,14 @@ def _digest(value: Any) -> bytes | None:
         return hashlib.blake2b(dumps(value), digest_size=16).digest()
     except Exception:  # noqa: BLE001 - user code; what arrived by some other way may refuse this one
         return None
+
+
+_LazyImport: Any = getattr(types, "LazyImportType", None)
+# What a global of `lazy import` (Python 3.15) is until it is used; cloudpickle finds it in a function's globals.
+
+
+def _itself(imported: Any) -> Any:
+    return imported
 
 
 _CachedFunction = type(lru_cache(len))

@@ -120,6 +120,31 @@ def test_a_program_on_the_command_line_works():
     assert (done.stdout, done.stderr, done.returncode) == ("[2, 4]\n", "", 0)
 
 
+LAZY = """
+lazy import json
+lazy from os.path import join
+lazy import there_is_no_such_module as missing
+from amorsize_async import errors, execute
+
+print(execute(lambda x: (json.dumps([x]), join("a", "b")), [1, 2]))
+try:
+    execute(lambda x: missing.value, [1])
+except errors.UnpicklableError as exc:
+    print(repr(exc.__cause__))
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="lazy imports came with Python 3.15")
+def test_what_a_program_imports_lazily_is_there_in_its_workers():
+    """It is imported when a function that uses it is sent; that it cannot be is said then."""
+    done = run("-c", LAZY)
+
+    assert done.stdout.splitlines() == [
+        "[('[1]', 'a/b'), ('[2]', 'a/b')]",
+        "ModuleNotFoundError(\"No module named 'there_is_no_such_module'\")",
+    ]
+
+
 def test_a_program_on_standard_input_works():
     """As a REPL would send it."""
     done = run("-", stdin=SCRIPT)
