@@ -1,6 +1,6 @@
 """How one object becomes a pickle: by reference what can be imported elsewhere, by value what cannot.
 
-Standard library, `_parts` and `_views` only; cloudpickle is imported when something has to travel by
+Standard library, `_numbered`, `_parts` and `_views` only; cloudpickle is imported when something has to travel by
 value, and not before.
 """
 
@@ -13,11 +13,10 @@ import sys
 import types
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import count
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from ._numbered import came_from_elsewhere, sent, sent_home
 from ._parts import TooLarge, Watch
 from ._views import reduced_view
 
@@ -32,13 +31,6 @@ MAIN_MODULES = ("__main__", "__mp_main__")
 
 class _TravelsByValue(Exception):  # noqa: N818 - a signal between two lines of this module, never seen outside
     """Says that the object belongs to `__main__`, which a worker does not import."""
-
-
-_numbers: WeakKeyDictionary[type, int] = WeakKeyDictionary()
-_sent: WeakValueDictionary[int, type] = WeakValueDictionary()
-_received: WeakKeyDictionary[type, int] = WeakKeyDictionary()
-_next_number = count(1)
-# Classes that travelled by value: what this process sent, by number, and what it received, with the sender's number.
 
 
 OWN_BUFFER = 1 << 14
@@ -114,8 +106,8 @@ class _Pickler(pickle.Pickler):
         if type(obj) is memoryview:
             return reduced_view(obj)
         self.saw_classes = self.saw_classes or not (type(obj) in _safe or _is_safe(obj))
-        if self._homewards and isinstance(obj, type) and obj in _received:
-            return _sent_class, (_received[obj],)
+        if self._homewards and came_from_elsewhere(obj):
+            return sent_home(obj)
         if isinstance(obj, type | FunctionType | _CachedFunction) and obj.__module__ in MAIN_MODULES:
             raise _TravelsByValue
         return NotImplemented
@@ -162,7 +154,7 @@ def _pickler_by_value(file: _Output, *, shared: bool, beside: Beside) -> Any:
                 return _cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
             if isinstance(obj, type) and obj.__module__ in MAIN_MODULES and obj not in self._visited:
                 self._visited.add(obj)
-                return _receive_class, (obj, _number(obj))
+                return sent(obj)
             reduced = super().reducer_override(obj)
             return _in_its_space(obj, reduced) if shared and isinstance(obj, FunctionType) else reduced
 
@@ -243,25 +235,6 @@ _CachedFunction = type(lru_cache(len))
 def _cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:  # noqa: FBT001 - lru_cache's own
     """Cache a function again, in a process of its own cache."""
     return lru_cache(maxsize, typed)(function)
-
-
-def _number(kind: type) -> int:
-    """The number under which a class of ours travels."""
-    if kind not in _numbers:
-        _numbers[kind] = next(_next_number)
-        _sent[_numbers[kind]] = kind
-    return _numbers[kind]
-
-
-def _receive_class(kind: type, number: int) -> type:
-    """Note the sender's number of a class that has just arrived."""
-    _received[kind] = number
-    return kind
-
-
-def _sent_class(number: int) -> type:
-    """The class that was sent under this number, which comes home; KeyError if nobody holds it any more."""
-    return _sent[number]
 
 
 class Pickling:

@@ -130,7 +130,7 @@ print(execute(lambda x: (json.dumps([x]), join("a", "b")), [1, 2]))
 try:
     execute(lambda x: missing.value, [1])
 except errors.UnpicklableError as exc:
-    print(repr(exc.__cause__))
+    print(exc.__cause__)
 """
 
 
@@ -141,7 +141,7 @@ def test_what_a_program_imports_lazily_is_there_in_its_workers():
 
     assert done.stdout.splitlines() == [
         "[('[1]', 'a/b'), ('[2]', 'a/b')]",
-        "ModuleNotFoundError(\"No module named 'there_is_no_such_module'\")",
+        "No module named 'there_is_no_such_module'",
     ]
 
 
