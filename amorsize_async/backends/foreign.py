@@ -6,6 +6,7 @@ Such a pool cannot kill, and does not know its workers before they answer; the e
 from __future__ import annotations
 
 import asyncio
+import sys
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 
@@ -29,6 +30,14 @@ def width_of(executor: Executor) -> int | None:
     return width if isinstance(width, int) and width > 0 else None
 
 
+def _shares_memory(executor: Executor) -> bool:
+    """Whether calls there see our objects: in threads they do, unless each has an interpreter of its own (3.14)."""
+    interpreters = sys.modules.get("concurrent.futures.interpreter")  # not imported: nobody has one made by it
+    if interpreters is not None and isinstance(executor, interpreters.InterpreterPoolExecutor):
+        return False
+    return isinstance(executor, ThreadPoolExecutor)
+
+
 class ForeignPool(Pool):
     """Any `concurrent.futures.Executor`; `width`: chunks to keep running in it at once.
 
@@ -36,7 +45,7 @@ class ForeignPool(Pool):
     """
 
     def __init__(self, executor: Executor, width: int, *, name: str | None = None) -> None:
-        pickles = not isinstance(executor, ThreadPoolExecutor)
+        pickles = not _shares_memory(executor)
         place = Place(width=width, pickled=pickles, executor=executor)
         super().__init__(name or type(executor).__name__, pickles=pickles, places=[place])
         self._executor = executor

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import sys
 import threading
+from concurrent import futures
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
@@ -16,6 +18,8 @@ from amorsize_async._system import usable_cpus
 from amorsize_async.errors import ExecutorClosedError, WorkerCrashedError
 
 KINDS = ["shared", "own", "thread", "thread pool", "process pool"]
+if sys.version_info >= (3, 14):
+    KINDS.append("interpreters")
 PROCESSES = ["shared", "own", "process pool"]
 
 
@@ -33,6 +37,11 @@ async def where(request):
         pool = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("forkserver"))
         yield pool
         await asyncio.to_thread(pool.shutdown)
+    elif kind == "interpreters":
+        with futures.InterpreterPoolExecutor(
+            2, initializer=exec, initargs=(f"import sys; sys.path = {sys.path}",)
+        ) as pool:
+            yield pool
     else:
         yield None if kind == "shared" else kind
 
