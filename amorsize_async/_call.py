@@ -69,7 +69,7 @@ def checked_number(
     """Raise TypeError or ValueError unless `value` is a number of at least `least`, or None if that is allowed."""
     if value is None and optional:
         return
-    otherwise = ", or None to let it be decided here" if optional else ""
+    otherwise = ", or None" if optional else ""
     if value is None or isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         kind = "whole number" if whole else "number"
         raise TypeError(f"{name} is a {type(value).__name__}; pass a {kind} of at least {least}{otherwise}")

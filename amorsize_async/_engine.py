@@ -106,21 +106,21 @@ def open_stream(
 
 async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) -> Report:
     home: Arena | None = None
-    with woken_by_signals():
-        try:
+    try:
+        with woken_by_signals():
             function, home = await told_if_cancelled(_begun(engine, call), call, lambda: about_call(engine, call))
             run = _run(engine, call, function, sink, most)
             try:
                 return await run.drive()
             finally:
                 engine.costs.remember(function.cost_key, run.sizer.costs)
+    finally:
+        try:
+            if home is not None:
+                await finish(in_thread(home.close))  # giving memory back takes 0.1 s a GiB
         finally:
-            try:
-                if home is not None:
-                    await finish(in_thread(home.close))  # giving memory back takes 0.1 s a GiB
-            finally:
-                if engine.close is not None:
-                    await engine.close()
+            if engine.close is not None:
+                await engine.close()
 
 
 async def _begun(engine: Engine, call: Call) -> tuple[PackedFunction, Arena | None]:

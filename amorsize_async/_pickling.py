@@ -1,7 +1,7 @@
 """How one object becomes a pickle: by reference what can be imported elsewhere, by value what cannot.
 
-Standard library, `_numbered`, `_parts` and `_views` only; cloudpickle is imported when something has to travel by
-value, and not before.
+Standard library, `_numbered`, `_parts`, `_stand_ins` and `_views` only; cloudpickle is imported when something has to
+travel by value, and not before.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import hashlib
 import os
 import pickle
 import sys
-import types
 from collections.abc import Callable
 from functools import lru_cache
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 from ._numbered import came_from_elsewhere, sent, sent_home
 from ._parts import TooLarge, Watch
+from ._stand_ins import NAMED, reduced_alias, reduced_function, stand_in_for
 from ._views import reduced_view
 
 __all__ = ("MAIN_MODULES", "PROTOCOL", "Pickled", "Pickling", "dumps")
@@ -27,6 +27,12 @@ PROTOCOL = 5
 
 MAIN_MODULES = ("__main__", "__mp_main__")
 # What a worker does not import: the main module, under the name that it has in a process of multiprocessing, too.
+
+
+_CachedFunction = type(lru_cache(len))
+
+_OF_A_MODULE = (type, FunctionType, _CachedFunction, *NAMED)
+# What pickles as a name in its module.
 
 
 class _TravelsByValue(Exception):  # noqa: N818 - a signal between two lines of this module, never seen outside
@@ -108,7 +114,7 @@ class _Pickler(pickle.Pickler):
         self.saw_classes = self.saw_classes or not (type(obj) in _safe or _is_safe(obj))
         if self._homewards and came_from_elsewhere(obj):
             return sent_home(obj)
-        if isinstance(obj, type | FunctionType | _CachedFunction) and obj.__module__ in MAIN_MODULES:
+        if isinstance(obj, _OF_A_MODULE) and obj.__module__ in MAIN_MODULES:
             raise _TravelsByValue
         return NotImplemented
 
@@ -142,20 +148,21 @@ def _pickler_by_value(file: _Output, *, shared: bool, beside: Beside) -> Any:
 
         def __init__(self, file: _Output, beside: Beside) -> None:
             super().__init__(file, protocol=PROTOCOL, buffer_callback=beside)
-            self._visited: set[type] = set()
+            self._visited: set[Any] = set()
 
         def reducer_override(self, obj: Any) -> Any:
             if type(obj) is memoryview:
                 return reduced_view(obj)
-            if type(obj) is _LazyImport:
-                return _itself, (obj.resolve(),)
+            stand_in = stand_in_for(obj) or reduced_alias(obj, self._visited)
+            if stand_in is not None:
+                return stand_in
             if isinstance(obj, _CachedFunction) and obj.__module__ in MAIN_MODULES:
                 parameters = obj.cache_parameters()
                 return _cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
             if isinstance(obj, type) and obj.__module__ in MAIN_MODULES and obj not in self._visited:
                 self._visited.add(obj)
                 return sent(obj)
-            reduced = super().reducer_override(obj)
+            reduced = reduced_function(super().reducer_override, obj)
             return _in_its_space(obj, reduced) if shared and isinstance(obj, FunctionType) else reduced
 
     if "__mp_main__" in sys.modules:  # cloudpickle would take it for a module that can be imported
@@ -219,17 +226,6 @@ def _digest(value: Any) -> bytes | None:
         return hashlib.blake2b(dumps(value), digest_size=16).digest()
     except Exception:  # noqa: BLE001 - user code; what arrived by some other way may refuse this one
         return None
-
-
-_LazyImport: Any = getattr(types, "LazyImportType", None)
-# What a global of `lazy import` (Python 3.15) is until it is used; cloudpickle finds it in a function's globals.
-
-
-def _itself(imported: Any) -> Any:
-    return imported
-
-
-_CachedFunction = type(lru_cache(len))
 
 
 def _cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:  # noqa: FBT001 - lru_cache's own

@@ -113,8 +113,15 @@ def _foreign_error(cause: BaseException | None, name: str) -> AmorsizeError:
         error: AmorsizeError = WorkerCrashedError(
             f"a worker of the {name} died, and the {name} with it; open a new one"
         )
-    else:
+    elif cause is None or isinstance(cause, RuntimeError):
         what = "cancelled the work" if cause is None else f"refused the work ({type(cause).__name__})"
         error = ExecutorClosedError(f"the {name} {what}; keep it open until the call has ended")
+    else:
+        first = cause
+        while first.__cause__ is not None:
+            first = first.__cause__
+        lacks = isinstance(first, ImportError)
+        way_out = "make amorsize_async and the function's module importable there" if lacks else "see the cause"
+        error = AmorsizeError(f"the {name} cannot run the work ({type(first).__name__}: {first}); {way_out}")
     error.__cause__ = cause
     return error

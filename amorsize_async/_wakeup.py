@@ -54,6 +54,7 @@ class _Bell:
         self.holders = 0
         self.loop = loop
         self._process = os.getpid()
+        self._hung = False
         self._ear, self._mouth = socket.socketpair()
         self._ear.settimeout(0)
         self._mouth.settimeout(0)
@@ -61,40 +62,51 @@ class _Bell:
     def __repr__(self) -> str:
         return f"<_Bell of {self.holders}>"
 
+    @property
+    def mouth(self) -> int:
+        """The descriptor that signals write to."""
+        return self._mouth.fileno()
+
     def hang(self) -> bool:
-        """Have signals write here, and the loop listen; False where it cannot, or somebody is told already."""
+        """Have signals write here, and the loop listen; False where it cannot, or somebody else is told already."""
+        self._heard()  # what came before is nobody else's
         try:
             told = self._take()
         except ValueError:  # a subinterpreter: signals are not handled there
             return False
-        if told == NOBODY:
-            with suppress(NotImplementedError):
-                self.loop.add_reader(self._ear, self._heard)
-                return True
-        self._leave_to(told)
-        return False
+        listens = False
+        try:
+            if told in (NOBODY, self.mouth):
+                with suppress(NotImplementedError, OSError):
+                    self.loop.add_reader(self._ear, self._heard)
+                    self._hung = listens = True
+        finally:
+            if not listens:
+                self._leave_to(told)
+        return listens
 
     def close(self) -> None:
         """Have signals write here no more, unless somebody else took over meanwhile."""
-        if self._process != os.getpid():  # a fork of the application: the parent's loop may listen to it
+        if self._process != os.getpid() or self._ear.fileno() < 0:  # it is the parent's of a fork, or closed already
             return
-        try:
-            told = self._take()
-        except ValueError:  # collected in another thread, with a loop that was abandoned: see _bell
-            return
-        self._leave_to(NOBODY if told == self._mouth.fileno() else told)
+        if self._hung:
+            self._heard()
+            try:
+                told = self._take()
+            except ValueError:  # collected in another thread, with a loop that was abandoned: see _bell
+                return
+            ours = told in (NOBODY, self.mouth)
+            self._leave_to(NOBODY if ours else told)
+            if not ours and self.loop.is_closed():
+                return  # who took over from a loop that is no more may give back what was there before, which is this
+            self.loop.remove_reader(self._ear)
         _bells.pop(self.loop, None)
-        self.loop.remove_reader(self._ear)
-        self.drop()
-
-    def drop(self) -> None:
-        """Close the sockets; nobody may write to them any more."""
         self._ear.close()
         self._mouth.close()
 
     def _take(self) -> int:
         """Have signals write here; gives where they wrote before."""
-        return signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
+        return signal.set_wakeup_fd(self.mouth, warn_on_full_buffer=False)
 
     def _leave_to(self, told: int) -> None:
         """Have signals write there again, and pass on what came in between: somebody's SIGTERM may be among it."""
@@ -125,16 +137,30 @@ def _concerns_us() -> bool:
 def _bell() -> _Bell | None:
     """The running loop's bell, hung up if it has none yet; None where there can be none, or somebody else has one."""
     loop = asyncio.get_running_loop()
-    if loop in _bells:
-        return _bells[loop]
-    for abandoned in [bell for bell in _bells.values() if bell.loop.is_closed()]:
-        abandoned.close()
-    try:
-        bell = _bells[loop] = _Bell(loop)  # held from the first, since a Ctrl-C may come before it is hung
-    except OSError:  # no descriptor is left: the call may go on without
-        return None
+    bell = _bells.get(loop)
+    if bell is None:
+        for abandoned in [each for each in _bells.values() if each.loop.is_closed()]:
+            abandoned.close()
+        try:
+            bell = _bells[loop] = _Bell(loop)  # held from the first, since a Ctrl-C may come before it is hung
+        except OSError:  # no descriptor is left: the call may go on without
+            return None
     if bell.hang():
         return bell
-    del _bells[loop]
-    bell.drop()
+    if not bell.holders:
+        bell.close()
     return None
+
+
+def _forked() -> None:
+    """In a fork of this application: its signals are its own, and what is hung up is the parent's."""
+    if _bells:
+        mouths = {bell.mouth for bell in _bells.values()}
+        _bells.clear()
+        told = signal.set_wakeup_fd(NOBODY)
+        if told not in mouths:
+            signal.set_wakeup_fd(told)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -49,7 +49,10 @@ class RetryPolicy:
         """The policy that `retry=` means: attempts as a number, a policy, or None for no second attempt."""
         if retry is None or isinstance(retry, RetryPolicy):
             return retry
-        return cls(attempts=retry)
+        try:
+            return cls(attempts=retry)
+        except (TypeError, ValueError) as exc:
+            raise type(exc)(f"retry={retry!r}: {exc}; or pass a RetryPolicy") from None
 
     def again(self, exc: BaseException, attempt: int) -> bool:
         """Whether an item that failed with `exc` in its attempt number `attempt`, from 1, is tried again.

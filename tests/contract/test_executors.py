@@ -15,7 +15,7 @@ import pytest
 import jobs
 from amorsize_async import AsyncExecutor, HookEvent, HookManager, execute, execute_async, stream_async
 from amorsize_async._system import usable_cpus
-from amorsize_async.errors import ExecutorClosedError, WorkerCrashedError
+from amorsize_async.errors import AmorsizeError, ExecutorClosedError, WorkerCrashedError
 
 KINDS = ["shared", "own", "thread", "thread pool", "process pool"]
 if sys.version_info >= (3, 14):
@@ -205,3 +205,23 @@ async def test_execute_uses_an_executor_on_its_own_loop():
         assert await asyncio.to_thread(execute, jobs.square, [3], executor=executor) == [9]
         with pytest.raises(RuntimeError, match="would block the loop"):
             execute(jobs.square, [3], executor=executor)
+
+
+class Lacking(futures.Executor):
+    """An executor whose workers have nothing of ours."""
+
+    def submit(self, *_call):
+        """Refuse, as an interpreter does that cannot import what it is sent."""
+        refused = ValueError("not shareable")
+        refused.__cause__ = ModuleNotFoundError("No module named 'amorsize_async'")
+        future = futures.Future()
+        future.set_exception(refused)
+        return future
+
+
+async def test_an_executor_that_cannot_import_us_is_told_of_with_what_it_lacks():
+    """It is neither closed nor broken."""
+    with pytest.raises(
+        AmorsizeError, match=r"Lacking cannot run .* No module named 'amorsize_async'.*importable there"
+    ):
+        await execute_async(abs, [1], executor=Lacking(), n_jobs=1)

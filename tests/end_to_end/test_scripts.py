@@ -124,25 +124,133 @@ LAZY = """
 lazy import json
 lazy from os.path import join
 lazy import there_is_no_such_module as missing
-from amorsize_async import errors, execute
+from amorsize_async import execute
 
-print(execute(lambda x: (json.dumps([x]), join("a", "b")), [1, 2]))
+print(execute(lambda x: (json.dumps([x]), join("a", "b"), missing.value if x > 2 else None), [1, 2]))
 try:
     execute(lambda x: missing.value, [1])
-except errors.UnpicklableError as exc:
-    print(exc.__cause__)
+except ImportError as exc:
+    print(exc)
 """
 
 
 @pytest.mark.skipif(sys.version_info < (3, 15), reason="lazy imports came with Python 3.15")
 def test_what_a_program_imports_lazily_is_there_in_its_workers():
-    """It is imported when a function that uses it is sent; that it cannot be is said then."""
+    """That it cannot be imported shows where it is used."""
     done = run("-c", LAZY)
 
     assert done.stdout.splitlines() == [
-        "[('[1]', 'a/b'), ('[2]', 'a/b')]",
+        "[('[1]', 'a/b', None), ('[2]', 'a/b', None)]",
         "No module named 'there_is_no_such_module'",
-    ]
+    ], done.stderr
+
+
+UNREADABLE = """
+from typing import TYPE_CHECKING
+from amorsize_async import execute
+
+if TYPE_CHECKING:
+    from there_is_no_such_module import Later
+
+class Halved:
+    def __init__(self, value: Later) -> None:
+        self.value = value / 2
+
+    def more(self, by: Later = 1, *, times: Later = 1) -> Later:
+        return self.value + by * times
+
+def doubled(value: Later) -> Later:
+    "Twice as much."
+    return doubled.factor * value
+
+doubled.factor = 2
+print(execute(lambda value: (Halved(doubled(value)).more(times=3), doubled.__doc__), [1, 2]))
+print(execute(Halved.more, [Halved(4)]))
+"""
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="annotations are evaluated when they are read from Python 3.14 on"
+)
+def test_annotations_that_have_no_value_hold_no_function_back():
+    """They name what only tools need."""
+    done = run("-c", UNREADABLE)
+
+    assert done.stdout.splitlines() == ["[(4.0, 'Twice as much.'), (5.0, 'Twice as much.')]", "[3.0]"], done.stderr
+
+
+NAMES_FOR_TYPES = """
+import threading
+from dataclasses import dataclass, field
+from typing import NewType, ParamSpec, TypeVarTuple
+from amorsize_async import execute_async, HookManager
+import asyncio
+
+UserId = NewType("UserId", int)
+P, Ts = ParamSpec("P"), TypeVarTuple("Ts")
+lock = threading.Lock()
+big = bytes(10_000_000)
+
+@dataclass
+class User:
+    key: UserId
+    friends: "list[User]" = field(default_factory=list)
+
+def befriended(user: User) -> User:
+    return User(UserId(user.key + 1), [user])
+
+def kept(user, names=(P, Ts)) -> UserId:
+    return [name.__name__ for name in names]
+
+async def main():
+    users, report = await execute_async(befriended, [User(UserId(1)), User(UserId(2))], return_report=True)
+    print(users, type(users[0]) is User, report.bytes_in < 10_000)
+    print(await execute_async(kept, users[:1]))
+
+asyncio.run(main())
+"""
+
+
+def test_names_for_type_checkers_travel():
+    """They are no classes, and live in the main module, which a worker does not import."""
+    done = run("-c", NAMES_FOR_TYPES)
+
+    assert done.stdout.splitlines() == [
+        "[User(key=2, friends=[User(key=1, friends=[])]), User(key=3, friends=[User(key=2, friends=[])])] True True",
+        "[['P', 'Ts']]",
+    ], done.stderr
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="a class may name itself without quotes from Python 3.14 on")
+def test_a_class_that_names_itself_takes_no_globals_along():
+    """What it names is only a name for tools; the globals may be large, and some cannot be sent."""
+    done = run("-c", NAMES_FOR_TYPES.replace('"list[User]"', "list[User]"))
+
+    assert done.stdout.splitlines()[0].endswith(" True True"), done.stderr
+
+
+STATEMENTS = """
+type Json = dict[str, Json] | list[Json] | int
+type Pair[T] = tuple[T, T]
+from amorsize_async import execute
+
+class Box[T, **P]:
+    def __init__(self, held: T) -> None:
+        self.held = held
+
+def boxed[*Ts](item: Json, pair: Pair[int] = (1, 2)) -> Box[Json, ...]:
+    return Box(item)
+
+print([box.held for box in execute(boxed, [{"a": 1}, 2])], execute(lambda box: str(Pair), [Box(1)]))
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="type statements came with Python 3.12")
+def test_type_statements_and_parameters_in_brackets_travel():
+    """An alias may name itself."""
+    done = run("-c", STATEMENTS)
+
+    assert done.stdout == "[{'a': 1}, 2] ['Pair']\n", done.stderr
 
 
 def test_a_program_on_standard_input_works():

@@ -162,12 +162,13 @@ def test_in_other_threads_nothing_is_done():
     thread.join()
 
 
-def test_a_loop_without_readers_does_without():
-    """Not every loop can listen to a descriptor."""
+@pytest.mark.parametrize("refusal", [NotImplementedError(), OSError(28, "No space left on device")], ids=repr)
+def test_a_loop_without_readers_does_without(refusal):
+    """Not every loop can listen to a descriptor, or to one more."""
 
     class Deaf(asyncio.SelectorEventLoop):
         def add_reader(self, *_):
-            raise NotImplementedError
+            raise refusal
 
     async def main():
         with woken_by_signals():
@@ -225,6 +226,58 @@ def test_what_an_abandoned_loop_has_left_is_taken_down_by_the_next():
     gc.collect()
 
 
+def test_what_an_abandoned_loop_has_left_stays_while_somebody_else_is_told():
+    """They may give back what was there before them, as uvloop does, and it must not be closed by then."""
+    held = abandoned()
+    told = listener()
+    there, here = socket.socketpair()
+    here.setblocking(False)
+    before = signal.set_wakeup_fd(here.fileno())
+
+    async def main():
+        with woken_by_signals():
+            pass
+
+    on_a_plain_loop(main)
+    assert signal.set_wakeup_fd(before) == here.fileno()
+    assert (before, listener()) == (told, told)
+    there.close()
+    here.close()
+    on_a_plain_loop(main)
+    held.clear()
+    gc.collect()
+
+
+def test_what_was_closed_for_an_abandoned_call_is_not_closed_again():
+    """The call may be collected during the next one."""
+    held = abandoned()
+
+    async def main():
+        with woken_by_signals():
+            told = listener()
+            held.clear()
+            gc.collect()
+            assert listener() == told
+
+    on_a_plain_loop(main)
+
+
+def test_who_was_told_for_a_while_leaves_it_to_the_next_call():
+    """A handler of asyncio's, added and removed while a call is on."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        with woken_by_signals():
+            told = listener()
+            loop.add_signal_handler(signal.SIGUSR1, print)
+            loop.remove_signal_handler(signal.SIGUSR1)
+            assert listener() == NOBODY
+            with woken_by_signals():
+                assert listener() == told
+
+    on_a_plain_loop(main)
+
+
 def test_what_is_collected_in_another_thread_is_left_to_the_main_one():
     """Only that may ask who is told; signals must not be written to a descriptor that is somebody else's by then."""
     held = abandoned()
@@ -260,9 +313,11 @@ def test_a_fork_of_the_application_leaves_its_parents_alone():
             (bell,) = _wakeup._bells.values()
             child = os.fork()
             if not child:
+                told = signal.set_wakeup_fd(NOBODY)
                 bell.close()
-                os._exit(0)
-            await asyncio.to_thread(os.waitpid, child, 0)
+                os._exit(told != NOBODY or bool(_wakeup._bells))
+            _, status = await asyncio.to_thread(os.waitpid, child, 0)
+            assert status == 0
             threading.Timer(0.1, sent_by_another_thread).start()
             await asyncio.wait_for(seen, 20)
 
