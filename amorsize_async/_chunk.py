@@ -63,7 +63,7 @@ class ChunkReply(NamedTuple):
     values: the parcel of results, None where an item failed; `done` of them. failures: one record each. seconds,
     cpu_seconds: wall and CPU time of the chunk; item_seconds: the wall times of its items, which may overlap, summed.
     bytes_in, bytes_out: sizes of the parcels; bytes_copied: of both, those
-    beside the pickles. peak_rss: the most memory the process has held, bytes. pid: who ran it.
+    beside the pickles. peak_rss: the most memory the process has held, bytes. pid: who ran it, see `_items`.
     packed: whether the values are pickled. kept: whether the worker has them still, and can send them one by one.
     refused: why nothing was run: "" (it was), "function" (not in the cache), "items" (do not unpickle whole), "memory"
     (the arena cannot be had), "home" (that of the function cannot). no_memory: what the system said of it. held:

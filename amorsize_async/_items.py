@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
@@ -33,8 +34,8 @@ def run_items(
 ) -> ChunkReply:
     """Call `function` on every item and measure it.
 
-    skip: items that could not be unpickled, which fail unrun. keeps_loop: whether coroutines of all chunks share a loop
-    of this process, which ends with `close_runner`.
+    skip: items that could not be unpickled, which fail unrun. keeps_loop: whether this process is a worker of ours, so
+    that coroutines of all chunks share a loop of it, which ends with `close_runner`.
     """
     run = partial(_run_async, keeps_loop=keeps_loop) if chunk.is_async else _run_plain
     began, cpu_began = time.perf_counter(), time.thread_time()
@@ -48,9 +49,16 @@ def run_items(
         seconds,
         cpu_seconds,
         peak_rss=_peak_rss(),
-        pid=os.getpid(),
+        pid=_number(alone=keeps_loop),
         item_seconds=together or seconds,
     )
+
+
+def _number(*, alone: bool) -> int:
+    """Who ran a chunk: this process, or, where several workers may share one, this thread."""
+    in_pool_of_processes = sys.platform != "linux" and threading.current_thread() is threading.main_thread()
+    # On Linux the first thread of a process, where a pool of processes has its calls, has the process's number.
+    return os.getpid() if alone or in_pool_of_processes else threading.get_native_id()
 
 
 def _run_plain(

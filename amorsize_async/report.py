@@ -111,9 +111,10 @@ class Report:
     """What an execution did, as it was measured; times in seconds, sizes in bytes.
 
     items: items with an outcome. failed: of these, the ones that failed. total_items: None if the input never ended.
-    status: "ok", "error" or "cancelled". n_jobs: workers it might use. workers: pid to items run, for each it did use.
-    chunks: how many; chunksize: items of the last one. elapsed: wall time, hooks included. work_seconds and
-    cpu_seconds: time in the function, summed over the workers. parent_seconds: time the event loop spent on it.
+    status: "ok", "error" or "cancelled". n_jobs: workers it might use. workers: pid to items run, for each it did use;
+    where workers are threads, the native id of the thread. chunks: how many; chunksize: items of the last one.
+    elapsed: wall time, hooks included. work_seconds and cpu_seconds: time in the function, summed over the workers.
+    parent_seconds: time the event loop spent on it.
     moving_seconds: time that threads beside the loop, and the workers, spent on moving items and results.
     speedup: work_seconds over elapsed. efficiency: speedup over the workers used. bytes_in, bytes_out: sent to the
     workers, and back. workers_lost: workers that died. retried: second and later attempts that `retry` made. failures:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
 from concurrent import futures
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
@@ -18,8 +19,10 @@ from amorsize_async._system import usable_cpus
 from amorsize_async.errors import AmorsizeError, ExecutorClosedError, WorkerCrashedError
 
 KINDS = ["shared", "own", "thread", "thread pool", "process pool"]
+THREADS = ["thread", "thread pool"]
 if sys.version_info >= (3, 14):
     KINDS.append("interpreters")
+    THREADS.append("interpreters")
 PROCESSES = ["shared", "own", "process pool"]
 
 
@@ -101,6 +104,15 @@ async def test_all_seven_events_tell_the_same_story(where):
 async def test_work_is_never_done_in_this_process(where):
     """Unless threads were asked for."""
     assert os.getpid() not in await execute_async(jobs.pid_of, range(20), executor=where)
+
+
+@pytest.mark.parametrize("where", THREADS, indirect=True)
+async def test_workers_in_one_process_are_told_apart(where):
+    """So that the report counts as many as there were, and efficiency is 1.0 at best."""
+    _, report = await execute_async(time.sleep, [0.02] * 20, executor=where, return_report=True, n_jobs=2, chunksize=1)
+
+    assert len(report.workers) == 2
+    assert report.efficiency <= 1.0
 
 
 @pytest.mark.parametrize("where", ["thread", "thread pool"], indirect=True)
