@@ -17,17 +17,13 @@ from typing import Any, NamedTuple
 
 from ._numbered import came_from_elsewhere, sent, sent_home
 from ._parts import TooLarge, Watch
-from ._stand_ins import NAMED, reduced_alias, reduced_function, stand_in_for
+from ._stand_ins import MAIN_MODULES, NAMED, reduced_alias, reduced_function, stand_in_for
 from ._views import reduced_view
 
 __all__ = ("MAIN_MODULES", "PROTOCOL", "Pickled", "Pickling", "dumps")
 
 PROTOCOL = 5
 # The newest protocol that every supported Python writes and reads.
-
-MAIN_MODULES = ("__main__", "__mp_main__")
-# What a worker does not import: the main module, under the name that it has in a process of multiprocessing, too.
-
 
 _CachedFunction = type(lru_cache(len))
 

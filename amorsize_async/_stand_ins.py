@@ -5,6 +5,7 @@ cloudpickle reads the annotations of each function that goes by value, and from 
 
 from __future__ import annotations
 
+import sys
 import types
 import typing
 from collections.abc import Callable
@@ -12,7 +13,10 @@ from importlib import import_module
 from types import FunctionType
 from typing import Any, ForwardRef, NewType, ParamSpec, TypeVarTuple
 
-__all__ = ("NAMED", "reduced_alias", "reduced_function", "stand_in_for")
+__all__ = ("MAIN_MODULES", "NAMED", "reduced_alias", "reduced_function", "stand_in_for")
+
+MAIN_MODULES = ("__main__", "__mp_main__")
+# What a worker does not import: the main module, under the name that it has in a process of multiprocessing, too.
 
 _TypeAlias: Any = getattr(typing, "TypeAliasType", ())
 NAMED = (NewType, ParamSpec, TypeVarTuple, *([_TypeAlias] if _TypeAlias else []))
@@ -22,17 +26,27 @@ NAMED = (NewType, ParamSpec, TypeVarTuple, *([_TypeAlias] if _TypeAlias else [])
 def stand_in_for(obj: Any) -> tuple[Any, ...] | None:
     """How pickle is to reduce an object; None: as it would by itself."""
     reduced = _REDUCED.get(type(obj))
-    return None if reduced is None else reduced(obj)
+    return None if reduced is None or _is_found(obj) else reduced(obj)
 
 
 def reduced_alias(alias: Any, seen: set[Any]) -> tuple[Any, ...] | None:
     """The same for what `type` statements (Python 3.12) define; what it names again in itself is only its name."""
-    if not _TypeAlias or not isinstance(alias, _TypeAlias):
+    if not _TypeAlias or not isinstance(alias, _TypeAlias) or _is_found(alias):
         return None
-    if alias in seen:
-        return ForwardRef, (alias.__name__,)
+    try:
+        value = None if alias in seen else alias.__value__
+    except Exception:  # noqa: BLE001 - any expression may stand there, and name what is there for tools only
+        value = None
     seen.add(alias)
-    return _alias, (alias.__name__, alias.__value__, alias.__type_params__)
+    return (
+        (ForwardRef, (alias.__name__,)) if value is None else (_alias, (alias.__name__, value, alias.__type_params__))
+    )
+
+
+def _is_found(obj: Any) -> bool:
+    """Whether its name will do, over there, too."""
+    module = getattr(obj, "__module__", None) or ""
+    return module not in MAIN_MODULES and getattr(sys.modules.get(module), getattr(obj, "__name__", ""), None) is obj
 
 
 def reduced_function(reduce: Callable[[Any], Any], function: Any) -> Any:

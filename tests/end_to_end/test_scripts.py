@@ -232,13 +232,14 @@ def test_a_class_that_names_itself_takes_no_globals_along():
 STATEMENTS = """
 type Json = dict[str, Json] | list[Json] | int
 type Pair[T] = tuple[T, T]
+type Unknown = ForToolsOnly
 from amorsize_async import execute
 
 class Box[T, **P]:
     def __init__(self, held: T) -> None:
         self.held = held
 
-def boxed[*Ts](item: Json, pair: Pair[int] = (1, 2)) -> Box[Json, ...]:
+def boxed[*Ts](item: Json, pair: Pair[int] = (1, 2), unknown: Unknown = None) -> Box[Json, ...]:
     return Box(item)
 
 print([box.held for box in execute(boxed, [{"a": 1}, 2])], execute(lambda box: str(Pair), [Box(1)]))
