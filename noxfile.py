@@ -35,6 +35,7 @@ OF_THE_REPOSITORY = (
     "--ignore=tests/end_to_end/test_benchmarks.py",
     "--ignore=tests/unit/test_benchmark_records.py",
     "--ignore=tests/end_to_end/test_hooks_demo.py",
+    "--ignore=tests/unit/test_leaks.py",
 )
 """What one Python can answer for all: it is asked of these files more than of the package."""
 SLOW_WHEN_MEASURED = ("--deselect=tests/end_to_end/test_secrets.py::test_nothing_is_written_of_items",)
