@@ -25,12 +25,12 @@ from ._narrator import Narrator
 from ._parcel import Bundle
 from ._parts import give_way
 from ._payload import PackedFunction
-from ._pickling import MAIN_MODULES
 from ._results import Collector, Outlet, Sink
 from ._run import FLUSH_SECONDS_CANCELLED, Run
 from ._run_options import RunOptions
 from ._shielding import finish
 from ._source import open_source
+from ._stand_ins import MAIN_MODULES
 from ._stored import stowed
 from ._stream import ResultStream
 from ._threads import in_thread

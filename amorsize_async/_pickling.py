@@ -20,7 +20,7 @@ from ._parts import TooLarge, Watch
 from ._stand_ins import MAIN_MODULES, NAMED, reduced_alias, reduced_function, stand_in_for
 from ._views import reduced_view
 
-__all__ = ("MAIN_MODULES", "PROTOCOL", "Pickled", "Pickling", "dumps")
+__all__ = ("PROTOCOL", "Pickled", "Pickling", "dumps")
 
 PROTOCOL = 5
 # The newest protocol that every supported Python writes and reads.

@@ -31,7 +31,7 @@ def stand_in_for(obj: Any) -> tuple[Any, ...] | None:
 
 def reduced_alias(alias: Any, seen: set[Any]) -> tuple[Any, ...] | None:
     """The same for what `type` statements (Python 3.12) define; what it names again in itself is only its name."""
-    if not _TypeAlias or not isinstance(alias, _TypeAlias) or _is_found(alias):
+    if not isinstance(alias, _TypeAlias) or _is_found(alias):
         return None
     try:
         value = None if alias in seen else alias.__value__
@@ -53,7 +53,7 @@ def reduced_function(reduce: Callable[[Any], Any], function: Any) -> Any:
     """What `reduce` makes of a function; of one with annotations that have no value, with their text in their place."""
     try:
         return reduce(function)
-    except Exception:
+    except Exception:  # whatever it is: only annotations are to be mended here, all else is raised
         if not isinstance(function, FunctionType) or _has_annotations(function):
             raise
         return reduce(_twin_of(function))

@@ -88,3 +88,10 @@ def test_no_wait_is_negative_or_above_the_longest(attempt, initial, longest, bas
     policy = RetryPolicy(wait_initial=initial, wait_max=longest, wait_exp_base=base, wait_jitter=jitter)
 
     assert 0 <= policy.wait(attempt) <= longest
+
+
+@pytest.mark.parametrize("retry", [0, "3", True])
+def test_attempts_that_are_no_number_are_told_of_as_the_option_they_came_by(retry):
+    """Nobody who calls with `retry=` has written `attempts`."""
+    with pytest.raises((TypeError, ValueError), match=rf"^retry={retry!r}: .* or pass a RetryPolicy$"):
+        RetryPolicy.of(retry)
