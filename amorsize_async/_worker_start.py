@@ -18,9 +18,10 @@ from typing import Any
 from . import _payload
 from ._failures import Failure, failure_of, travelling
 from ._items import close_runner
+from ._line import Ends, answer_calls
 from ._worker import state
 
-__all__ = ("Hello", "Initializer", "Setup", "begin", "hello", "start_worker")
+__all__ = ("Hello", "Initializer", "Setup", "begin", "hello", "on_the_line", "start_worker")
 
 
 Initializer = bytes | tuple[bytes, tuple[Any, ...]]
@@ -52,9 +53,10 @@ class Hello:
     failure: Failure | None = None
 
 
-def start_worker(setup: Setup, cell: Any, mouth: Any) -> None:
+def start_worker(setup: Setup, cell: Any, mouth: Any, line: Ends | None) -> None:
     """Prepare this process: signals, the parent's death, last words, limits, the cell, then the user's initializer."""
     began = time.perf_counter()
+    _line.append(line)
     _own_signals()
     _die_with_parent()
     _speak_when_dying(mouth)
@@ -67,12 +69,20 @@ def start_worker(setup: Setup, cell: Any, mouth: Any) -> None:
     _hello.append(Hello(os.getpid(), time.perf_counter() - began, failure))
 
 
+_line: list[Ends | None] = []
 _hello: list[Hello] = []
 
 
 def hello() -> Hello:
     """Answer that the worker is there; the first thing it is asked."""
     return _hello[0]
+
+
+def on_the_line() -> None:
+    """Answer the calls that come by the line, for as long as they do."""
+    ends = _line[0]
+    if ends is not None:
+        answer_calls(ends)
 
 
 def begin() -> int:

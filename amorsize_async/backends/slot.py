@@ -23,9 +23,11 @@ from typing import cast
 from .. import _system, _worker_start
 from .._chunk import CELL_WORDS, STOP, Cell, ChunkReply
 from .._deaths import Death, want_of_memory
+from .._line import Ends
 from .._shielding import finish, prepare
 from .._threads import in_thread
 from ..errors import WorkerStartError
+from .line import Line
 from .place import Place
 from .processes import Context, main_not_imported
 from .start_errors import initializer_error, start_error
@@ -69,6 +71,8 @@ class Slot(Place):
         self._context = Context(settings.start_method)
         self._pool: ProcessPoolExecutor | None = None
         self._mouth: Connection | None = None
+        self._ends: Ends | None = None
+        self._line: Line | None = None
         self._oom_kills = 0
         self._peak_rss = 0
         self.left: int | None = settings.max_items
@@ -103,7 +107,16 @@ class Slot(Place):
             await self.aclose()
             raise initializer_error(hello.failure)
         self.pid: int | None = hello.pid
-        self.executor: Executor | None = self._pool
+        self.executor: Executor | None = self._reached()
+
+    def _reached(self) -> Executor | None:
+        """What has calls run in the worker: a line to it, or the pool itself where the loop cannot watch pipes."""
+        pool, ends = self._pool, self._ends
+        if pool is None or ends is None:
+            return pool
+        with suppress(NotImplementedError):
+            self._line = Line(ends, lambda: pool.submit(_worker_start.on_the_line))
+        return self._line or pool
 
     def _launch(self) -> Future[_worker_start.Hello]:
         """Start the process; blocking, for a thread."""
@@ -129,12 +142,13 @@ class Slot(Place):
         memory = self._context.RawArray("q", CELL_WORDS)
         self.cell: Cell = memoryview(memory).cast("B").cast("q")
         self._mouth, its_end = multiprocessing.Pipe(duplex=False)
+        self._ends, its_ends = _line() if sys.platform != "win32" else (None, None)  # no loop watches its pipes
         try:
             self._pool = ProcessPoolExecutor(
                 max_workers=1,
                 mp_context=cast(BaseContext, self._context),
                 initializer=_worker_start.start_worker,
-                initargs=(replace(self._settings.setup, environ=dict(os.environ)), memory, its_end),
+                initargs=(replace(self._settings.setup, environ=dict(os.environ)), memory, its_end, its_ends),
             )
             with main_not_imported():
                 hello = self._pool.submit(_worker_start.hello)
@@ -142,6 +156,8 @@ class Slot(Place):
             return hello
         finally:
             its_end.close()
+            if its_ends is not None:
+                its_ends.close()
 
     # ── its work ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -186,9 +202,13 @@ class Slot(Place):
         await asyncio.shield(self._burial)
 
     async def _bury(self, *, idle: bool) -> None:
+        if self._line is not None:
+            self._line.hang_up()
         try:
             await finish(in_thread(lambda: self._end(idle=idle)))
         finally:
+            if self._line is not None:
+                self._line.close()
             self._gone.set()
 
     def _end(self, *, idle: bool) -> None:
@@ -212,6 +232,8 @@ class Slot(Place):
             self._let_go()
         if self._mouth is not None:
             self._mouth.close()
+        if self._ends is not None and self._line is None:
+            self._ends.close()
 
     def _let_go(self) -> None:
         """Close the process's descriptors now, and not when nobody holds an exception any more that holds them."""
@@ -246,6 +268,13 @@ class Slot(Place):
     def _want_of_memory(self, exitcode: int | None) -> str:
         risen = _system.oom_kills() - self._oom_kills
         return want_of_memory(exitcode, oom_kills=risen, held=self._peak_rss, limit=_system.memory_limit())
+
+
+def _line() -> tuple[Ends, Ends]:
+    """Our ends of a line, and the worker's."""
+    its_calls, our_calls = multiprocessing.Pipe(duplex=False)
+    our_answers, its_answers = multiprocessing.Pipe(duplex=False)
+    return Ends(our_calls, our_answers), Ends(its_calls, its_answers)
 
 
 def _is_nowhere() -> bool:

@@ -67,7 +67,8 @@ async def _raced(name: str, settings: Settings) -> list[Entry]:
 @asynccontextmanager
 async def _strangers(count: int) -> AsyncIterator[None]:
     """Have processes that compute, and end them."""
-    processes = [start_context().Process(target=burn, args=(FOR_LONG, 1), daemon=True) for _ in range(count)]
+    context: Any = start_context()
+    processes = [context.Process(target=burn, args=(FOR_LONG, 1), daemon=True) for _ in range(count)]
     try:
         for process in processes:
             await asyncio.to_thread(process.start)

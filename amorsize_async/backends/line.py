@@ -1,0 +1,201 @@
+"""The loop's end of a line to a worker: calls go out and answers come home by two pipes, with no thread in between.
+
+A `ProcessPoolExecutor` takes each call through two threads and two queues, and its answer through one of them: they
+want the interpreter while the loop has it, and cost half a millisecond of CPU a call. Here it starts the process, tells
+of its death and reaps it; and it is asked for one call only, to be on the line for as long as calls come.
+
+    submit ─► pipe ─┄ worker: answer_calls ┄─► pipe ─► _readable, on the loop ─► the call's future
+                 └┄┄ pool.submit(on_the_line), when nobody is there ┄┄ broken: all that is out is
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from typing import Any
+
+from .._line import HANG_UP, HEADER, Ends
+from .._pickling import PROTOCOL
+from .._unpickling import loads
+
+__all__ = ("Line",)
+
+AT_ONCE = 1 << 16
+# Bytes that are read at one turn of the loop: what a pipe holds.
+
+
+class Line(Executor):
+    """Runs calls in one worker, in their order. All methods are called on the loop.
+
+    serving: has somebody there answer, and gives the future of that. Raises NotImplementedError where the loop cannot
+    watch pipes, and has taken nothing then.
+    """
+
+    def __init__(self, ends: Ends, serving: Callable[[], Future[Any]]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ends = ends
+        self._serving = serving
+        self._is_served = False
+        self._open = True
+        self._out: deque[Future[Any]] = deque()
+        self._unsent: deque[memoryview] = deque()
+        self._heard = bytearray()
+        for end in ends:
+            os.set_blocking(end.fileno(), False)
+        self._loop.add_reader(ends.answers.fileno(), self._readable)
+
+    def __repr__(self) -> str:
+        state = "closed" if not self._open else "served" if self._is_served else "idle"
+        return f"<Line {state}, {len(self._out)} calls out>"
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Send a call; raises BrokenProcessPool when nobody is there any more, and TypeError for keyword arguments."""
+        if kwargs:
+            raise TypeError("calls on a line have no keyword arguments; use functools.partial")
+        if not self._open:
+            raise BrokenProcessPool("the worker is gone")
+        sent = _Parts()
+        pickle.Pickler(sent, PROTOCOL).dump((fn, args))
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self._out.append(future)
+        self._send(sent.framed())
+        if not self._is_served:
+            self._serve()
+        return future
+
+    def hang_up(self) -> None:
+        """Tell the worker that no call comes any more; one that is busy with something else does not hear it."""
+        if self._open and self._is_served:
+            self._send([memoryview(HANG_UP)])
+
+    def close(self) -> None:
+        """Close the pipes; what is out is broken."""
+        self._break("the worker is gone")
+        self._ends.close()
+
+    # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _send(self, parts: list[memoryview]) -> None:
+        waiting = bool(self._unsent)
+        self._unsent += parts
+        if not waiting and not self._sent_all():
+            self._loop.add_writer(self._ends.calls.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        if self._sent_all():
+            self._loop.remove_writer(self._ends.calls.fileno())
+
+    def _sent_all(self) -> bool:
+        """Write what the pipe takes now; tells whether that was all."""
+        while self._unsent:
+            part = self._unsent.popleft()
+            try:
+                written = os.write(self._ends.calls.fileno(), part)
+            except BlockingIOError:
+                written = 0
+            except OSError:  # it is gone: whoever serves tells so
+                self._unsent.clear()
+                return True
+            if written < len(part):
+                self._unsent.appendleft(part[written:])
+                return False
+        return True
+
+    # ── whether somebody is there ────────────────────────────────────────────────────────────────────────────────────
+
+    def _serve(self) -> None:
+        try:
+            serving = self._serving()
+        except RuntimeError as exc:  # it is broken, or the interpreter is ending
+            self._break(str(exc))
+            return
+        self._is_served = True
+        serving.add_done_callback(self._tell)
+
+    def _tell(self, serving: Future[Any]) -> None:
+        """Called by the pool's thread, which may outlive the loop."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._served, serving)
+
+    def _served(self, serving: Future[Any]) -> None:
+        self._is_served = False
+        if not self._open:
+            return
+        if serving.cancelled() or serving.exception() is not None:
+            self._hear_all()
+            self._break(str(serving.exception()) if not serving.cancelled() else "the worker is gone")
+        elif self._out:  # sent while the worker went
+            self._serve()
+
+    def _break(self, why: str) -> None:
+        if not self._open:
+            return
+        self._open = False
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.remove_reader(self._ends.answers.fileno())
+            self._loop.remove_writer(self._ends.calls.fileno())
+        self._unsent.clear()
+        while self._out:
+            self._out.popleft().set_exception(BrokenProcessPool(why))
+
+    # ── home ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _readable(self) -> None:
+        if not self._hear():
+            self._break("the worker has closed the line")
+
+    def _hear_all(self) -> None:
+        """Hear what was said before the worker went."""
+        with suppress(BlockingIOError):  # somebody whom it forked holds the other end
+            while self._hear():
+                pass
+
+    def _hear(self) -> bool:
+        """Read some of what is there; tells whether there may be more."""
+        data = os.read(self._ends.answers.fileno(), AT_ONCE)
+        self._heard += data
+        while len(self._heard) >= HEADER.size:
+            end = HEADER.size + HEADER.unpack_from(self._heard)[0]
+            if len(self._heard) < end:
+                break
+            with memoryview(self._heard) as view, view[HEADER.size : end] as pickled:
+                self._answer(pickled)
+            del self._heard[:end]
+        return bool(data)
+
+    def _answer(self, pickled: memoryview) -> None:
+        future = self._out.popleft()
+        try:
+            answer, error = loads(pickled)  # of our own child, over its private pipe
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it is this call's
+            future.set_exception(exc)
+            return
+        if error is None:
+            future.set_result(answer)
+        else:
+            future.set_exception(error)
+
+
+class _Parts:
+    """What a pickler writes to; it keeps large parts as they are, which joining would copy."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, part: Any) -> None:
+        """Called by a pickler, with bytes or with what holds some."""
+        self._parts.append(part if type(part) is bytes else bytes(part))
+
+    def framed(self) -> list[memoryview]:
+        """All of it, as a frame."""
+        header = HEADER.pack(sum(map(len, self._parts)))
+        if len(self._parts) == 1:
+            return [memoryview(header + self._parts[0])]
+        return [memoryview(part) for part in (header, *self._parts)]

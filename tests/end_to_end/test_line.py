@@ -1,0 +1,224 @@
+"""The line to a worker: real pipes, and a thread at their other end in place of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import pickle
+import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+from amorsize_async import AsyncExecutor
+from amorsize_async._line import HEADER, Ends, answer_calls
+from amorsize_async.backends.line import Line
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a pipe there is no file")
+
+
+class OtherEnd:
+    """Somebody who answers calls when asked to. asked: how often that was."""
+
+    def __init__(self):
+        its_calls, our_calls = multiprocessing.Pipe(duplex=False)
+        our_answers, its_answers = multiprocessing.Pipe(duplex=False)
+        self.ours, self.its = Ends(our_calls, our_answers), Ends(its_calls, its_answers)
+        self.threads = ThreadPoolExecutor(1)
+        self.asked = 0
+        self.last = None
+
+    def serving(self):
+        """Have the calls answered."""
+        self.asked += 1
+        self.last = self.threads.submit(answer_calls, self.its)
+        return self.last
+
+
+@pytest.fixture
+def other_end():
+    """Somebody, and nothing of it when the test is over."""
+    end = OtherEnd()
+    yield end
+    end.ours.close()  # ends who still reads there
+    end.threads.shutdown()
+    end.its.close()
+
+
+@pytest.fixture
+async def line(other_end):
+    """A line to it."""
+    line = Line(other_end.ours, other_end.serving)
+    yield line
+    line.hang_up()
+    line.close()
+
+
+async def called(line, fn, *args):
+    """The answer to a call."""
+    async with asyncio.timeout(20):
+        return await asyncio.wrap_future(line.submit(fn, *args))
+
+
+async def test_calls_are_answered_in_their_order(line, other_end):
+    """Many at once, by who is asked once."""
+    futures = [asyncio.wrap_future(line.submit(divmod, number, 7)) for number in range(500)]
+
+    assert await asyncio.gather(*futures) == [divmod(number, 7) for number in range(500)]
+    assert other_end.asked == 1
+    assert repr(line) == "<Line served, 0 calls out>"
+
+
+async def test_what_a_call_raises_is_told_in_words(line):
+    """It fails alone."""
+    with pytest.raises(RuntimeError, match="ZeroDivisionError: "):
+        await called(line, divmod, 1, 0)
+
+    assert await called(line, divmod, 1, 1) == (1, 0)
+
+
+async def test_a_large_call_and_its_answer_do_not_hold_the_loop(other_end):
+    """Neither fits into a pipe; nobody is there to read yet."""
+    asked = []
+
+    def later():
+        asked.append(Future())
+        return asked[-1]
+
+    line = Line(other_end.ours, later)
+    data = bytes(50_000_000)
+    answer = asyncio.wrap_future(line.submit(bytes.upper, data))
+    await asyncio.sleep(0)
+
+    assert not answer.done()
+    other_end.serving()
+    async with asyncio.timeout(20):
+        assert await answer == data
+    line.close()
+
+
+async def test_who_has_nothing_to_do_leaves_and_is_asked_again(line, other_end):
+    """A program that closes nothing could not end otherwise."""
+    await called(line, abs, -1)
+    await asyncio.wrap_future(other_end.last)
+    await asyncio.sleep(0)
+
+    assert repr(line) == "<Line idle, 0 calls out>"
+    assert await called(line, abs, -2) == 2
+    assert other_end.asked == 2
+
+
+async def test_who_is_busy_for_long_is_asked_again_too(line, other_end):
+    """Only the pool knows that the interpreter is ending, so it has a say every second."""
+    began = time.monotonic()
+    while other_end.asked < 2:
+        assert await called(line, abs, -1) == 1
+        assert time.monotonic() - began < 20
+
+    assert time.monotonic() - began > 0.9
+
+
+async def test_a_call_that_comes_as_the_other_side_leaves_is_answered(other_end):
+    """Who was there has left, which is news here only after the call."""
+    left = Future()
+    asked = []
+
+    def serving():
+        asked.append(None)
+        return left if len(asked) == 1 else other_end.serving()
+
+    line = Line(other_end.ours, serving)
+    answer = asyncio.wrap_future(line.submit(abs, -3))
+    left.set_result(None)
+
+    async with asyncio.timeout(20):
+        assert await answer == 3
+    line.hang_up()
+    line.close()
+
+
+async def test_what_was_answered_before_a_death_counts(other_end):
+    """The rest is broken, and so is the line; half an answer is none."""
+    serving = Future()
+    line = Line(other_end.ours, lambda: serving)
+    whole, half = (asyncio.wrap_future(line.submit(abs, number)) for number in (-1, -2))
+    answer = pickle.dumps((1, None))
+    frame = HEADER.pack(len(answer)) + answer
+    os.write(other_end.its.answers.fileno(), (2 * frame)[:-1])
+
+    serving.set_exception(BrokenProcessPool("killed"))
+
+    async with asyncio.timeout(20):
+        outcomes = await asyncio.gather(whole, half, return_exceptions=True)
+    assert (outcomes[0], type(outcomes[1])) == (1, BrokenProcessPool)
+    with pytest.raises(BrokenProcessPool):
+        line.submit(abs, -3)
+    line.close()
+
+
+async def test_a_line_whose_other_end_is_closed_is_broken(line, other_end):
+    """By a function that closes all descriptors, say: nobody would ever tell."""
+    await called(line, abs, -1)
+    other_end.its.answers.close()
+    lost = asyncio.wrap_future(line.submit(abs, -2))
+
+    with pytest.raises(BrokenProcessPool):
+        async with asyncio.timeout(20):
+            await lost
+
+
+async def test_to_close_breaks_what_is_out(other_end):
+    """And closes the pipes."""
+    line = Line(other_end.ours, Future)
+    out = asyncio.wrap_future(line.submit(abs, -1))
+
+    line.close()
+
+    with pytest.raises(BrokenProcessPool):
+        await out
+    assert other_end.ours.calls.closed
+    assert other_end.ours.answers.closed
+    line.hang_up()
+    line.close()
+
+
+async def test_to_hang_up_ends_the_other_side_at_once(line, other_end):
+    """Whoever closes an executor does not wait for a worker to lose patience."""
+    await called(line, abs, -1)
+    line.hang_up()
+
+    async with asyncio.timeout(20):
+        await asyncio.wrap_future(other_end.last)
+
+
+async def test_a_pool_that_takes_no_calls_breaks_the_line(other_end):
+    """The interpreter is ending, say."""
+
+    def refuse():
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    line = Line(other_end.ours, refuse)
+
+    with pytest.raises(BrokenProcessPool, match="interpreter shutdown"):
+        await asyncio.wrap_future(line.submit(abs, -1))
+    line.close()
+
+
+async def test_keyword_arguments_are_refused(line):
+    """They would be lost."""
+    with pytest.raises(TypeError, match=r"use functools\.partial"):
+        line.submit(int, "7", base=8)
+
+
+async def test_a_loop_that_watches_no_pipes_has_the_pool_run_the_calls(monkeypatch):
+    """As on Windows."""
+
+    def refuse(*_arguments):
+        raise NotImplementedError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", refuse, raising=False)
+    async with AsyncExecutor(2) as executor:
+        assert await executor.execute(abs, range(-1000, 0)) == [*range(1000, 0, -1)]
