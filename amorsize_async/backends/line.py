@@ -14,10 +14,10 @@ import asyncio
 import os
 import pickle
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from .._line import HANG_UP, HEADER, Ends
@@ -64,21 +64,35 @@ class Line(Executor):
         pickle.Pickler(sent, PROTOCOL).dump((fn, args))
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
-        self._out.append(future)
-        self._send(sent.framed())
-        if not self._is_served:
-            self._serve()
+        with self._whole():
+            self._out.append(future)
+            self._send(sent.framed())
+            if not self._is_served:
+                self._serve()
         return future
 
     def hang_up(self) -> None:
         """Tell the worker that no call comes any more; one that is busy with something else does not hear it."""
         if self._open and self._is_served:
-            self._send([memoryview(HANG_UP)])
+            with self._whole():
+                self._send([memoryview(HANG_UP)])
 
     def close(self) -> None:
         """Close the pipes; what is out is broken."""
         self._break("the worker is gone")
         self._ends.close()
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Do all of something, or break the line: a KeyboardInterrupt comes anywhere, and half a frame is never healed.
+
+        A loop may go on after one, as that of a notebook does.
+        """
+        try:
+            yield
+        except BaseException:
+            self._break("the line to the worker was interrupted")
+            raise
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -89,8 +103,9 @@ class Line(Executor):
             self._loop.add_writer(self._ends.calls.fileno(), self._writable)
 
     def _writable(self) -> None:
-        if self._sent_all():
-            self._loop.remove_writer(self._ends.calls.fileno())
+        with self._whole():
+            if self._sent_all():
+                self._loop.remove_writer(self._ends.calls.fileno())
 
     def _sent_all(self) -> bool:
         """Write what the pipe takes now; tells whether that was all."""
@@ -128,11 +143,12 @@ class Line(Executor):
         self._is_served = False
         if not self._open:
             return
-        if serving.cancelled() or serving.exception() is not None:
-            self._hear_all()
-            self._break(str(serving.exception()) if not serving.cancelled() else "the worker is gone")
-        elif self._out:  # sent while the worker went
-            self._serve()
+        with self._whole():
+            if serving.cancelled() or serving.exception() is not None:
+                self._hear_all()
+                self._break("the worker is gone" if serving.cancelled() else str(serving.exception()))
+            elif self._out:  # sent while the worker went
+                self._serve()
 
     def _break(self, why: str) -> None:
         if not self._open:
@@ -143,23 +159,28 @@ class Line(Executor):
             self._loop.remove_writer(self._ends.calls.fileno())
         self._unsent.clear()
         while self._out:
-            self._out.popleft().set_exception(BrokenProcessPool(why))
+            future = self._out.popleft()
+            if not future.done():  # done: we were interrupted before we had noted that
+                future.set_exception(BrokenProcessPool(why))
 
     # ── home ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _readable(self) -> None:
-        if not self._hear():
-            self._break("the worker has closed the line")
+        with self._whole():
+            if self._hear() == b"":
+                self._break("the worker has closed the line")
 
     def _hear_all(self) -> None:
         """Hear what was said before the worker went."""
-        with suppress(BlockingIOError):  # somebody whom it forked holds the other end
-            while self._hear():
-                pass
+        while self._hear():
+            pass
 
-    def _hear(self) -> bool:
-        """Read some of what is there; tells whether there may be more."""
-        data = os.read(self._ends.answers.fileno(), AT_ONCE)
+    def _hear(self) -> bytes | None:
+        """Read some of what is there: nothing at its end, None if somebody may say more."""
+        try:
+            data = os.read(self._ends.answers.fileno(), AT_ONCE)
+        except BlockingIOError:
+            return None
         self._heard += data
         while len(self._heard) >= HEADER.size:
             end = HEADER.size + HEADER.unpack_from(self._heard)[0]
@@ -168,19 +189,19 @@ class Line(Executor):
             with memoryview(self._heard) as view, view[HEADER.size : end] as pickled:
                 self._answer(pickled)
             del self._heard[:end]
-        return bool(data)
+        return data
 
     def _answer(self, pickled: memoryview) -> None:
-        future = self._out.popleft()
+        future = self._out[0]
         try:
             answer, error = loads(pickled)  # of our own child, over its private pipe
         except Exception as exc:  # noqa: BLE001 - whatever it is, it is this call's
-            future.set_exception(exc)
-            return
+            answer, error = None, exc
         if error is None:
             future.set_result(answer)
         else:
             future.set_exception(error)
+        self._out.popleft()
 
 
 class _Parts:

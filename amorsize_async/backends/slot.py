@@ -114,7 +114,7 @@ class Slot(Place):
         pool, ends = self._pool, self._ends
         if pool is None or ends is None:
             return pool
-        with suppress(NotImplementedError):
+        with suppress(NotImplementedError, OSError):
             self._line = Line(ends, lambda: pool.submit(_worker_start.on_the_line))
         return self._line or pool
 

@@ -170,6 +170,29 @@ async def test_a_line_whose_other_end_is_closed_is_broken(line, other_end):
             await lost
 
 
+@pytest.mark.parametrize("interrupted", ["os.write", "os.read", "amorsize_async.backends.line.loads"])
+async def test_an_interrupt_breaks_the_line_and_leaves_nobody_waiting(other_end, monkeypatch, interrupted):
+    """A notebook's loop goes on after a KeyboardInterrupt; what came of half a frame would be another call's answer."""
+    line = Line(other_end.ours, Future)
+    out = asyncio.wrap_future(line.submit(abs, -1))
+    answer = pickle.dumps((1, None))
+    os.write(other_end.its.answers.fileno(), HEADER.pack(len(answer)) + answer)
+
+    def interrupt(*_arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(interrupted, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            line.submit(abs, -2) if interrupted == "os.write" else line._readable()
+
+    with pytest.raises(BrokenProcessPool):
+        await out
+    with pytest.raises(BrokenProcessPool):
+        line.submit(abs, -3)
+    line.close()
+
+
 async def test_to_close_breaks_what_is_out(other_end):
     """And closes the pipes."""
     line = Line(other_end.ours, Future)
