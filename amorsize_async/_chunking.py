@@ -42,7 +42,7 @@ BUDGET_SECONDS = 3 * TARGET_SECONDS
 MAX_CHUNK_BYTES, MAX_CHUNK_BYTES_IN_PIPES = (8 << 20) + (64 << 10), 2 << 20
 # Bytes of a chunk in both directions, which bounds what is in flight: two chunks a worker. A little over 8 MiB so that
 # eight items of one fit in: handing over a chunk costs as much as copying 8 MiB into memory that was used before. Where
-# payloads go through pipes, the threads of the pool copy them three times and hold the interpreter meanwhile.
+# payloads go through pipes, a reply is copied twice at one turn of the loop.
 
 A_TURN_SECONDS, MOST_TURNS, FIRST_TURNS = 0.0003, 12, 3
 # The most that pickling and unpickling may hold the loop at one of its turns, and the turns that one chunk may have: a

@@ -11,7 +11,7 @@ SMOOTHING = 0.3
 # Weight of the newest chunk in the averages.
 
 PIPE_SECONDS = 0.0002
-# The part of a chunk's overhead that cannot be measured on the loop: the pool's own threads write, read and wake.
+# The part of a chunk's overhead that is not measured: its reply is read, and the loop takes turns in between.
 
 SMALL_TRANSFER = 0.0002
 # Seconds of pickling that say at most how little an item costs: the last chunks of a run may be single items, and what

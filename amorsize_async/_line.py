@@ -12,7 +12,7 @@ import pickle
 import select
 import struct
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ._pickling import PROTOCOL
 from ._unpickling import loads
@@ -29,6 +29,10 @@ HANG_UP = HEADER.pack(0)
 IDLE_SECONDS, MOST_SECONDS = 0.1, 1.0
 # How long a worker stays on the line after its last call, and in all. Not for ever: what it does there is a call of its
 # pool's, for which a program that ends without closing anything waits; and only the pool knows that it ends.
+
+PATIENCE = 600
+# Seconds in which the parent reads nothing of an answer that is larger than a pipe, until the worker gives up. A loop
+# may be held for long, in a debugger say; but one that was left for good would keep the interpreter from ending.
 
 STEP = 1 << 20
 # Bytes that are read at once, at most.
@@ -49,6 +53,7 @@ class Ends(NamedTuple):
 def answer_calls(ends: Ends) -> None:
     """Answer calls until none has come for a while, the other side hangs up, or it is time to be asked again."""
     until = time.monotonic() + MOST_SECONDS
+    os.set_blocking(ends.answers.fileno(), False)
     waiting = select.poll()
     waiting.register(ends.calls.fileno(), select.POLLIN)
     while time.monotonic() < until and waiting.poll(1000 * IDLE_SECONDS):
@@ -84,7 +89,17 @@ def _read(descriptor: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _write(descriptor: int, data: Any) -> None:
+def _write(descriptor: int, data: bytes) -> None:
     left = memoryview(data)
     while left:
-        left = left[os.write(descriptor, left) :]
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:
+            _wait_for_room(descriptor)
+
+
+def _wait_for_room(descriptor: int) -> None:
+    room = select.poll()
+    room.register(descriptor, select.POLLOUT)
+    if not room.poll(1000 * PATIENCE):
+        raise TimeoutError(f"the parent has read nothing for {PATIENCE} s")

@@ -193,6 +193,17 @@ async def test_an_interrupt_breaks_the_line_and_leaves_nobody_waiting(other_end,
     line.close()
 
 
+async def test_who_is_not_heard_gives_up_in_the_end(other_end, monkeypatch):
+    """A loop that was left for good would keep the interpreter from ending."""
+    monkeypatch.setattr("amorsize_async._line.PATIENCE", 0.05)
+    call = pickle.dumps((bytes, (1_000_000,)))
+    os.write(other_end.ours.calls.fileno(), HEADER.pack(len(call)) + call)
+
+    async with asyncio.timeout(20):
+        with pytest.raises(TimeoutError, match="read nothing"):
+            await asyncio.wrap_future(other_end.serving())
+
+
 async def test_to_close_breaks_what_is_out(other_end):
     """And closes the pipes."""
     line = Line(other_end.ours, Future)

@@ -57,6 +57,35 @@ def test_the_first_call_imports_nothing():
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
+DAEMON = """
+import asyncio, threading, time
+from amorsize_async import AsyncExecutor
+
+async def work():
+    async with AsyncExecutor(2) as executor:
+        async with executor.stream(naps, range(1_000_000)) as results:
+            async for _ in results:
+                begun.set()
+
+def naps(item):
+    time.sleep(0.01)
+
+begun = threading.Event()
+threading.Thread(target=asyncio.run, args=(work(),), daemon=True).start()
+begun.wait()
+"""
+
+
+def test_a_program_ends_whose_loop_runs_on_in_a_daemon_thread():
+    """The interpreter waits for what pools of processes have to do; they take no more calls then."""
+    began = time.monotonic()
+
+    done = run("-c", DAEMON)
+
+    assert done.returncode == 0
+    assert time.monotonic() - began < 20
+
+
 FORKED = """
 import asyncio
 from amorsize_async import AsyncExecutor
