@@ -12,6 +12,7 @@ import pickle
 import select
 import struct
 import time
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._pickling import PROTOCOL
@@ -20,86 +21,105 @@ from ._unpickling import loads
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-__all__ = ("HANG_UP", "HEADER", "Ends", "answer_calls")
+__all__ = ("HANG_UP", "HEADER", "Answering", "Ends")
 
 HEADER = struct.Struct("<Q")
 HANG_UP = HEADER.pack(0)
 # What stands before each frame; and a frame of nothing, after which no call comes any more.
 
 IDLE_SECONDS, MOST_SECONDS = 0.1, 1.0
-# How long a worker stays on the line after its last call, and in all. Not for ever: what it does there is a call of its
-# pool's, for which a program that ends without closing anything waits; and only the pool knows that it ends.
-
-PATIENCE = 600
-# Seconds in which the parent reads nothing of an answer that is larger than a pipe, until the worker gives up. A loop
-# may be held for long, in a debugger say; but one that was left for good would keep the interpreter from ending.
+# How long a worker stays on the line while nothing moves there, be it in the middle of a frame, and in all. Not for
+# ever: it is there for a call of its pool's, which a program that ends without closing anything waits for; and only the
+# pool knows that it ends.
 
 STEP = 1 << 20
-# Bytes that are read at once, at most.
+# Bytes that are read at once, at most, and that are worth no copy.
 
 
 class Ends(NamedTuple):
-    """One side's ends of the two pipes: a worker reads calls and writes answers, its parent the other way round."""
+    """One side's ends of the two pipes: a worker reads calls and writes answers, its parent the other way round.
+
+    kept: what only has to be open: whoever writes where nobody could read is killed by SIGPIPE, if the application has
+    that as command-line tools like it.
+    """
 
     calls: Connection
     answers: Connection
+    kept: Connection | None = None
 
     def close(self) -> None:
-        """Close both."""
-        self.calls.close()
-        self.answers.close()
+        """Close all."""
+        for end in self:
+            if end is not None:
+                end.close()
 
 
-def answer_calls(ends: Ends) -> None:
-    """Answer calls until none has come for a while, the other side hangs up, or it is time to be asked again."""
-    until = time.monotonic() + MOST_SECONDS
-    os.set_blocking(ends.answers.fileno(), False)
-    waiting = select.poll()
-    waiting.register(ends.calls.fileno(), select.POLLIN)
-    while time.monotonic() < until and waiting.poll(1000 * IDLE_SECONDS):
-        size = HEADER.unpack(_read(ends.calls.fileno(), HEADER.size))[0]
+class Answering:
+    """Answers calls, and knows how far it has come with one when it goes."""
+
+    def __init__(self, ends: Ends) -> None:
+        self._calls, self._answers = ends.calls.fileno(), ends.answers.fileno()
+        self._ends = ends  # which close when nobody has them
+        self._heard = bytearray()
+        self._unsaid: deque[memoryview] = deque()
+        self._news, self._room = select.poll(), select.poll()
+        self._news.register(self._calls, select.POLLIN)
+        self._room.register(self._answers, select.POLLOUT)
+        os.set_blocking(self._answers, False)
+
+    def __repr__(self) -> str:
+        return f"<Answering {len(self._heard)} bytes heard, {sum(map(len, self._unsaid))} unsaid>"
+
+    def go_on(self) -> None:
+        """Answer calls until nothing moves for a while, the other side hangs up, or it is time to be asked again."""
+        until = time.monotonic() + MOST_SECONDS
+        while self._said_all() and time.monotonic() < until and self._heard_one():
+            self._answer()
+
+    def _said_all(self) -> bool:
+        """Say what is left of the last answer; False if nobody reads it now."""
+        while self._unsaid:
+            part = self._unsaid[0]
+            try:
+                said = os.write(self._answers, part)
+            except BlockingIOError:
+                if not self._room.poll(1000 * IDLE_SECONDS):
+                    return False
+                continue
+            if said < len(part):
+                self._unsaid[0] = part[said:]
+            else:
+                self._unsaid.popleft()
+        return True
+
+    def _heard_one(self) -> bool:
+        """Hear a call; False if none comes now, or none at all any more."""
+        if not self._has_heard(HEADER.size):
+            return False
+        size = HEADER.unpack_from(self._heard)[0]
         if not size:
-            return
-        _answer(ends, size)
+            self._heard.clear()
+        return bool(size) and self._has_heard(HEADER.size + size)
 
+    def _has_heard(self, size: int) -> bool:
+        while len(self._heard) < size:
+            if not self._news.poll(1000 * IDLE_SECONDS):
+                return False
+            part = os.read(self._calls, min(size - len(self._heard), STEP))
+            if not part:
+                raise EOFError("the parent has closed the line")
+            self._heard += part
+        return True
 
-def _answer(ends: Ends, size: int) -> None:
-    # What it had is let go of before the next wait, since it may be large.
-    answer = _answered(_read(ends.calls.fileno(), size))
-    _write(ends.answers.fileno(), HEADER.pack(len(answer)) + answer)
-
-
-def _answered(pickled: bytes) -> bytes:
-    try:
-        function, arguments = loads(pickled)
-        del pickled
-        return pickle.dumps((function(*arguments), None), PROTOCOL)
-    except Exception as exc:  # noqa: BLE001 - the worker's edge: ours do not raise but for want of memory, say
-        return pickle.dumps((None, RuntimeError(f"{type(exc).__name__}: {exc}")), PROTOCOL)
-
-
-def _read(descriptor: int, size: int) -> bytes:
-    parts: list[bytes] = []
-    while size:
-        part = os.read(descriptor, min(size, STEP))
-        if not part:
-            raise EOFError("the parent has closed the line")
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
+    def _answer(self) -> None:
+        # What was heard is let go of before it is done, and what came of it before the next wait: it may be large.
+        heard, self._heard = self._heard, bytearray()
         try:
-            left = left[os.write(descriptor, left) :]
-        except BlockingIOError:
-            _wait_for_room(descriptor)
-
-
-def _wait_for_room(descriptor: int) -> None:
-    room = select.poll()
-    room.register(descriptor, select.POLLOUT)
-    if not room.poll(1000 * PATIENCE):
-        raise TimeoutError(f"the parent has read nothing for {PATIENCE} s")
+            function, arguments = loads(memoryview(heard)[HEADER.size :])
+            del heard
+            answer = pickle.dumps((function(*arguments), None), PROTOCOL)
+        except Exception as exc:  # noqa: BLE001 - the worker's edge: ours do not raise but for want of memory, say
+            answer = pickle.dumps((None, RuntimeError(f"{type(exc).__name__}: {exc}")), PROTOCOL)
+        header = HEADER.pack(len(answer))
+        parts = (header, answer) if len(answer) > STEP else (header + answer,)
+        self._unsaid += map(memoryview, parts)

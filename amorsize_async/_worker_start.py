@@ -18,7 +18,7 @@ from typing import Any
 from . import _payload
 from ._failures import Failure, failure_of, travelling
 from ._items import close_runner
-from ._line import Ends, answer_calls
+from ._line import Answering, Ends
 from ._worker import state
 
 __all__ = ("Hello", "Initializer", "Setup", "begin", "hello", "on_the_line", "start_worker")
@@ -56,7 +56,7 @@ class Hello:
 def start_worker(setup: Setup, cell: Any, mouth: Any, line: Ends | None) -> None:
     """Prepare this process: signals, the parent's death, last words, limits, the cell, then the user's initializer."""
     began = time.perf_counter()
-    _line.append(line)
+    _line[:] = [] if line is None else [Answering(line)]  # not behind those of a worker that we were forked from
     _own_signals()
     _die_with_parent()
     _speak_when_dying(mouth)
@@ -66,10 +66,10 @@ def start_worker(setup: Setup, cell: Any, mouth: Any, line: Ends | None) -> None
     Finalize(None, close_runner, exitpriority=10)  # before multiprocessing joins what nested calls have started
     state.cell = memoryview(cell).cast("B").cast("q")
     failure = _run_initializer(setup.initializer)
-    _hello.append(Hello(os.getpid(), time.perf_counter() - began, failure))
+    _hello[:] = [Hello(os.getpid(), time.perf_counter() - began, failure)]
 
 
-_line: list[Ends | None] = []
+_line: list[Answering] = []
 _hello: list[Hello] = []
 
 
@@ -80,9 +80,7 @@ def hello() -> Hello:
 
 def on_the_line() -> None:
     """Answer the calls that come by the line, for as long as they do."""
-    ends = _line[0]
-    if ends is not None:
-        answer_calls(ends)
+    _line[0].go_on()
 
 
 def begin() -> int:

@@ -305,6 +305,24 @@ def nested(number):
     return sum(execute(square, range(number), n_jobs=1))
 
 
+def nested_fork(number):
+    """Use the library in the worker, with a worker that is forked from this one; give their pids, and what came."""
+    import asyncio
+
+    from amorsize_async import AsyncExecutor
+
+    async def main():
+        async with AsyncExecutor(1, start_method="fork") as executor:
+            return executor.statistics().workers, await executor.execute(process_id_and_square, range(number))
+
+    return os.getpid(), asyncio.run(main())
+
+
+def process_id_and_square(number):
+    """Where this runs, and something to compute."""
+    return os.getpid(), number * number
+
+
 def hang(item):
     """Never return for item 3; the others are quick."""
     while item == 3:

@@ -4,7 +4,7 @@ A `ProcessPoolExecutor` takes each call through two threads and two queues, and 
 want the interpreter while the loop has it, and cost half a millisecond of CPU a call. Here it starts the process, tells
 of its death and reaps it; and it is asked for one call only, to be on the line for as long as calls come.
 
-    submit ─► pipe ─┄ worker: answer_calls ┄─► pipe ─► _readable, on the loop ─► the call's future
+    submit ─► pipe ─┄ worker: Answering ┄─► pipe ─► _readable, on the loop ─► the call's future
                  └┄┄ pool.submit(on_the_line), when nobody is there ┄┄ broken: all that is out is
 """
 
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from typing import Any
 
 from .._line import HANG_UP, HEADER, Ends
@@ -46,9 +47,9 @@ class Line(Executor):
         self._out: deque[Future[Any]] = deque()
         self._unsent: deque[memoryview] = deque()
         self._heard = bytearray()
-        for end in ends:
-            os.set_blocking(end.fileno(), False)
-        self._loop.add_reader(ends.answers.fileno(), self._readable)
+        os.set_blocking(ends.calls.fileno(), False)
+        os.set_blocking(ends.answers.fileno(), False)
+        self._watch(self._loop.add_reader, ends.answers.fileno(), self._readable)
 
     def __repr__(self) -> str:
         state = "closed" if not self._open else "served" if self._is_served else "idle"
@@ -60,21 +61,23 @@ class Line(Executor):
             raise TypeError("calls on a line have no keyword arguments; use functools.partial")
         if not self._open:
             raise BrokenProcessPool("the worker is gone")
-        sent = _Parts()
-        pickle.Pickler(sent, PROTOCOL).dump((fn, args))
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
+        try:
+            frame = _framed((fn, args))
+        except Exception as exc:  # noqa: BLE001 - for want of memory, say: it is this call's, as in any pool
+            future.set_exception(exc)
+            return future
         with self._whole():
             self._out.append(future)
-            self._send(sent.framed())
-            if not self._is_served:
-                self._serve()
+            self._send(frame)
+            self._serve()
         return future
 
     def hang_up(self) -> None:
         """Tell the worker that no call comes any more; one that is busy with something else does not hear it."""
         if self._open and self._is_served:
-            with self._whole():
+            with suppress(OSError, RuntimeError, ValueError), self._whole():  # the loop may watch nothing any more
                 self._send([memoryview(HANG_UP)])
 
     def close(self) -> None:
@@ -94,13 +97,17 @@ class Line(Executor):
             self._break("the line to the worker was interrupted")
             raise
 
+    def _watch(self, add: Callable[..., Any], descriptor: int, callback: Callable[[], None]) -> None:
+        """Watch a pipe; in a context of its own, or the line would keep what that of its first call holds."""
+        Context().run(add, descriptor, callback)
+
     # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _send(self, parts: list[memoryview]) -> None:
         waiting = bool(self._unsent)
         self._unsent += parts
         if not waiting and not self._sent_all():
-            self._loop.add_writer(self._ends.calls.fileno(), self._writable)
+            self._watch(self._loop.add_writer, self._ends.calls.fileno(), self._writable)
 
     def _writable(self) -> None:
         with self._whole():
@@ -115,8 +122,8 @@ class Line(Executor):
                 written = os.write(self._ends.calls.fileno(), part)
             except BlockingIOError:
                 written = 0
-            except OSError:  # it is gone: whoever serves tells so
-                self._unsent.clear()
+            except OSError as exc:
+                self._break(str(exc))
                 return True
             if written < len(part):
                 self._unsent.appendleft(part[written:])
@@ -126,6 +133,9 @@ class Line(Executor):
     # ── whether somebody is there ────────────────────────────────────────────────────────────────────────────────────
 
     def _serve(self) -> None:
+        """Have somebody there, if nobody is."""
+        if self._is_served or not self._open:
+            return
         try:
             serving = self._serving()
         except RuntimeError as exc:  # it is broken, or the interpreter is ending
@@ -144,8 +154,8 @@ class Line(Executor):
         if not self._open:
             return
         with self._whole():
+            self._hear_all()
             if serving.cancelled() or serving.exception() is not None:
-                self._hear_all()
                 self._break("the worker is gone" if serving.cancelled() else str(serving.exception()))
             elif self._out:  # sent while the worker went
                 self._serve()
@@ -208,15 +218,17 @@ class _Parts:
     """What a pickler writes to; it keeps large parts as they are, which joining would copy."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self.parts: list[bytes] = []
 
     def write(self, part: Any) -> None:
         """Called by a pickler, with bytes or with what holds some."""
-        self._parts.append(part if type(part) is bytes else bytes(part))
+        self.parts.append(part if type(part) is bytes else bytes(part))
 
-    def framed(self) -> list[memoryview]:
-        """All of it, as a frame."""
-        header = HEADER.pack(sum(map(len, self._parts)))
-        if len(self._parts) == 1:
-            return [memoryview(header + self._parts[0])]
-        return [memoryview(part) for part in (header, *self._parts)]
+
+def _framed(call: object) -> list[memoryview]:
+    """A call, as a frame."""
+    sent = _Parts()
+    pickle.Pickler(sent, PROTOCOL).dump(call)
+    header = HEADER.pack(sum(map(len, sent.parts)))
+    parts = [header + sent.parts[0]] if len(sent.parts) == 1 else [header, *sent.parts]
+    return [memoryview(part) for part in parts]

@@ -114,7 +114,7 @@ class Slot(Place):
         pool, ends = self._pool, self._ends
         if pool is None or ends is None:
             return pool
-        with suppress(NotImplementedError, OSError):
+        with suppress(NotImplementedError, OSError, RuntimeError, ValueError):
             self._line = Line(ends, lambda: pool.submit(_worker_start.on_the_line))
         return self._line or pool
 
@@ -142,8 +142,10 @@ class Slot(Place):
         memory = self._context.RawArray("q", CELL_WORDS)
         self.cell: Cell = memoryview(memory).cast("B").cast("q")
         self._mouth, its_end = multiprocessing.Pipe(duplex=False)
-        self._ends, its_ends = _line() if sys.platform != "win32" else (None, None)  # no loop watches its pipes
+        its_ends: Ends | None = None
         try:
+            if sys.platform != "win32":  # no loop watches its pipes
+                self._ends, its_ends = _line()
             self._pool = ProcessPoolExecutor(
                 max_workers=1,
                 mp_context=cast(BaseContext, self._context),
@@ -157,7 +159,7 @@ class Slot(Place):
         finally:
             its_end.close()
             if its_ends is not None:
-                its_ends.close()
+                its_ends.answers.close()
 
     # ── its work ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -202,9 +204,9 @@ class Slot(Place):
         await asyncio.shield(self._burial)
 
     async def _bury(self, *, idle: bool) -> None:
-        if self._line is not None:
-            self._line.hang_up()
         try:
+            if self._line is not None:
+                self._line.hang_up()
             await finish(in_thread(lambda: self._end(idle=idle)))
         finally:
             if self._line is not None:
@@ -273,8 +275,13 @@ class Slot(Place):
 def _line() -> tuple[Ends, Ends]:
     """Our ends of a line, and the worker's."""
     its_calls, our_calls = multiprocessing.Pipe(duplex=False)
-    our_answers, its_answers = multiprocessing.Pipe(duplex=False)
-    return Ends(our_calls, our_answers), Ends(its_calls, its_answers)
+    try:
+        our_answers, its_answers = multiprocessing.Pipe(duplex=False)
+    except OSError:
+        its_calls.close()
+        our_calls.close()
+        raise
+    return Ends(our_calls, our_answers, kept=its_calls), Ends(its_calls, its_answers)
 
 
 def _is_nowhere() -> bool:

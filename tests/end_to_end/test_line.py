@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import pickle
 import sys
+import threading
 import time
+import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextvars import ContextVar, copy_context
 
 import pytest
 
 from amorsize_async import AsyncExecutor
-from amorsize_async._line import HEADER, Ends, answer_calls
+from amorsize_async._line import HEADER, Answering, Ends
 from amorsize_async.backends.line import Line
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a pipe there is no file")
@@ -27,6 +31,7 @@ class OtherEnd:
         its_calls, our_calls = multiprocessing.Pipe(duplex=False)
         our_answers, its_answers = multiprocessing.Pipe(duplex=False)
         self.ours, self.its = Ends(our_calls, our_answers), Ends(its_calls, its_answers)
+        self.answering = Answering(self.its)
         self.threads = ThreadPoolExecutor(1)
         self.asked = 0
         self.last = None
@@ -34,7 +39,7 @@ class OtherEnd:
     def serving(self):
         """Have the calls answered."""
         self.asked += 1
-        self.last = self.threads.submit(answer_calls, self.its)
+        self.last = self.threads.submit(self.answering.go_on)
         return self.last
 
 
@@ -193,15 +198,90 @@ async def test_an_interrupt_breaks_the_line_and_leaves_nobody_waiting(other_end,
     line.close()
 
 
-async def test_who_is_not_heard_gives_up_in_the_end(other_end, monkeypatch):
-    """A loop that was left for good would keep the interpreter from ending."""
-    monkeypatch.setattr("amorsize_async._line.PATIENCE", 0.05)
+async def test_who_is_not_heard_leaves_and_says_the_rest_when_asked_again(other_end):
+    """A loop that was left for good would keep the interpreter from ending; one that was only held loses nothing."""
     call = pickle.dumps((bytes, (1_000_000,)))
     os.write(other_end.ours.calls.fileno(), HEADER.pack(len(call)) + call)
 
     async with asyncio.timeout(20):
-        with pytest.raises(TimeoutError, match="read nothing"):
+        await asyncio.wrap_future(other_end.serving())
+        assert "0 bytes heard" in repr(other_end.answering)
+        assert "0 unsaid" not in repr(other_end.answering)
+        line = Line(other_end.ours, other_end.serving)
+        line._out.append(rest := Future())
+        line._serve()
+
+        assert await asyncio.wrap_future(rest) == bytes(1_000_000)
+    line.hang_up()
+    line.close()
+
+
+async def test_half_a_call_is_heard_to_its_end_when_asked_again(other_end):
+    """Even if it breaks off in its length."""
+    call = pickle.dumps((abs, (-1,)))
+    frame = HEADER.pack(len(call)) + call
+    line = Line(other_end.ours, other_end.serving)
+    line._out.append(answer := Future())
+
+    async with asyncio.timeout(20):
+        for part in (frame[:3], frame[3:10]):
+            os.write(other_end.ours.calls.fileno(), part)
             await asyncio.wrap_future(other_end.serving())
+        os.write(other_end.ours.calls.fileno(), frame[10:])
+        line._serve()
+
+        assert await asyncio.wrap_future(answer) == 1
+    line.hang_up()
+    line.close()
+
+
+async def test_what_was_answered_before_the_other_side_left_is_heard_before_its_death(other_end):
+    """All of it in one turn of the loop: the next who is asked is dead already."""
+    left = Future()
+    asked = []
+
+    def serving():
+        asked.append(None)
+        if len(asked) > 1:
+            raise BrokenProcessPool("killed")
+        return left
+
+    line = Line(other_end.ours, serving)
+    out = asyncio.wrap_future(line.submit(abs, -1))
+    answer = pickle.dumps((1, None))
+    os.write(other_end.its.answers.fileno(), HEADER.pack(len(answer)) + answer)
+    left.set_result(None)
+
+    async with asyncio.timeout(20):
+        assert await out == 1
+    line.close()
+
+
+async def test_a_call_that_cannot_be_pickled_fails_alone(line):
+    """For want of memory, say."""
+    with pytest.raises(TypeError, match="cannot pickle"):
+        await called(line, abs, threading.Lock())
+
+    assert await called(line, abs, -1) == 1
+
+
+async def test_a_line_keeps_nothing_of_the_context_that_it_is_made_in(other_end):
+    """Which is that of the first request that needs a worker, and there are things in it."""
+
+    class Thing:
+        pass
+
+    def made():
+        thing = Thing()
+        variable.set(thing)
+        return Line(other_end.ours, Future), weakref.ref(thing)
+
+    variable = ContextVar("variable")
+    line, thing = copy_context().run(made)
+    gc.collect()
+
+    assert thing() is None
+    line.close()
 
 
 async def test_to_close_breaks_what_is_out(other_end):

@@ -86,6 +86,37 @@ def test_a_program_ends_whose_loop_runs_on_in_a_daemon_thread():
     assert time.monotonic() - began < 20
 
 
+LEFT = """
+import asyncio, time
+from amorsize_async import AsyncExecutor
+
+def fail(item):
+    if not item:
+        time.sleep(0.3)
+    raise ValueError("x" * 300)
+
+async def main():
+    executor = await AsyncExecutor(1).start()
+    await executor.execute(abs, [-1])
+    executor.start(fail, range(3000), return_exceptions=True, chunksize=3000)
+    await asyncio.sleep(0.1)
+    return executor
+
+loop = asyncio.new_event_loop()
+executor = loop.run_until_complete(main())
+"""
+
+
+def test_a_program_ends_whose_loop_is_left_before_a_large_reply():
+    """Nobody reads it, and the interpreter waits for the worker that says it."""
+    began = time.monotonic()
+
+    done = run("-c", LEFT)
+
+    assert done.returncode == 0
+    assert time.monotonic() - began < 20
+
+
 FORKED = """
 import asyncio
 from amorsize_async import AsyncExecutor

@@ -114,6 +114,16 @@ async def test_g8_nested_calls_do_not_multiply_workers():
     assert inner == [max(1, usable_cpus() // 2)] * 2
 
 
+async def test_a_worker_that_is_forked_from_a_worker_answers_its_own_parent():
+    """It has all that the other had when it was forked: its line, and its first word."""
+    async with AsyncExecutor(1) as executor, asyncio.timeout(20):
+        [(outer, (workers, results))] = await executor.execute(jobs.nested_fork, [3])
+
+    assert [square for _, square in results] == [0, 1, 4]
+    assert {pid for pid, _ in results} == set(workers)
+    assert outer not in workers
+
+
 async def test_g8_calls_without_end_inside_each_other_are_refused():
     """Before they fill the machine; each depth has one worker."""
     async with AsyncExecutor(1) as executor:
