@@ -75,17 +75,6 @@ threading.Thread(target=asyncio.run, args=(work(),), daemon=True).start()
 begun.wait()
 """
 
-
-def test_a_program_ends_whose_loop_runs_on_in_a_daemon_thread():
-    """The interpreter waits for what pools of processes have to do; they take no more calls then."""
-    began = time.monotonic()
-
-    done = run("-c", DAEMON)
-
-    assert done.returncode == 0
-    assert time.monotonic() - began < 20
-
-
 LEFT = """
 import asyncio, time
 from amorsize_async import AsyncExecutor
@@ -107,11 +96,12 @@ executor = loop.run_until_complete(main())
 """
 
 
-def test_a_program_ends_whose_loop_is_left_before_a_large_reply():
-    """Nobody reads it, and the interpreter waits for the worker that says it."""
+@pytest.mark.parametrize("program", [DAEMON, LEFT], ids=["its loop runs on", "its loop has stopped"])
+def test_a_program_ends_that_leaves_its_calls_alone(program):
+    """The interpreter waits for what pools of processes have to do: they take no more, and say nothing to nobody."""
     began = time.monotonic()
 
-    done = run("-c", LEFT)
+    done = run("-c", program)
 
     assert done.returncode == 0
     assert time.monotonic() - began < 20
