@@ -144,7 +144,7 @@ class Slot(Place):
         self._mouth, its_end = multiprocessing.Pipe(duplex=False)
         its_ends: Ends | None = None
         try:
-            if sys.platform != "win32":  # no loop watches its pipes
+            if self._may_have_a_line:
                 self._ends, its_ends = _line()
             self._pool = ProcessPoolExecutor(
                 max_workers=1,
@@ -160,6 +160,14 @@ class Slot(Place):
             its_end.close()
             if its_ends is not None:
                 its_ends.answers.close()
+
+    @property
+    def _may_have_a_line(self) -> bool:
+        """Not where no loop watches pipes; nor in a fork, which has the pipes of its siblings, too.
+
+        What their ends tell is no news of them then; one of them was seen to be taken for dead.
+        """
+        return sys.platform != "win32" and self._settings.start_method != "fork"
 
     # ── its work ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
