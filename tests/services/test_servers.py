@@ -58,6 +58,7 @@ def test_many_requests_at_once_leave_the_server_free(serving, all_cores, request
 def health_beside_many(server):
     """Ask for much, and give the p99 of the seconds that its health took meanwhile."""
     with Pulse(server.port) as pulse:
+        pulse.begins()
         assert asyncio.run(many(server.url, 200)) == [(200, True)] * 200
         p99, asked = pulse.stop()
     assert asked > 50
