@@ -17,7 +17,7 @@ import logging
 import mmap
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from weakref import WeakSet
@@ -61,6 +61,7 @@ class Arena:
         self.address: Address = Address(os.getpid(), self.descriptor, told.st_dev, told.st_ino)
         self._map: mmap.mmap | None = None
         self.room: int = 0
+        self._worth_a_map = 0
         self.used: bool = False
         _all.add(self)
 
@@ -78,10 +79,11 @@ class Arena:
         copy for those that are not; but while it does so, others run, who should not wait for what is large.
         """
         self.used = True
-        if self._map is not None and offset + data.nbytes <= len(self._map) and data.nbytes < LONG:
-            self._map[offset : offset + data.nbytes] = data
-        else:
+        memory = self._memory(offset, data.nbytes)
+        if memory is None:
             _stored.write(self.descriptor, data, offset)
+        else:
+            memory[offset : offset + data.nbytes] = data
 
     def read(self, piece: Stored) -> Any:
         """The bytes of a piece, in memory that can be written to if it could be where it came from.
@@ -89,18 +91,35 @@ class Arena:
         By copying, as `write`, what is not so large that others should run meanwhile.
         """
         self.used = True
-        end = piece.offset + piece.nbytes
-        if self._map is None or end > len(self._map) or piece.nbytes >= LONG:
+        memory = self._memory(piece.offset, piece.nbytes)
+        if memory is None:
             return _stored.read(self.descriptor, piece)
-        view = memoryview(self._map)[piece.offset : end]
+        view = memoryview(memory)[piece.offset : piece.offset + piece.nbytes]
         return bytes(view) if piece.readonly else memoryview(bytearray(view))
 
-    def rest(self) -> None:
-        """Get ready for the next chunk: give back memory beyond what is worth keeping, map what was used before.
+    def _memory(self, offset: int, nbytes: int) -> mmap.mmap | None:
+        """The map, if so many bytes there are to be copied; made now if it is worth it.
 
-        Not all of it at once: a map takes as long as half of the copies that it makes quicker by two thirds, and in a
-        short run half of all arenas carry one chunk.
+        Of what was used twice before, and when it is used again: a map takes as long as half of the copies that it
+        makes quicker by two thirds, and in a short run an arena carries two chunks.
         """
+        end = offset + nbytes
+        if nbytes >= LONG or end > max(self._worth_a_map, self._mapped):
+            return None
+        if end > self._mapped:
+            try:
+                self._map = mmap.mmap(self.descriptor, self.room, flags=mmap.MAP_SHARED | AT_ONCE)
+            except OSError:  # no descriptor or no address space is left: it does without
+                self._worth_a_map = 0
+                return None
+        return self._map
+
+    @property
+    def _mapped(self) -> int:
+        return 0 if self._map is None else len(self._map)
+
+    def rest(self) -> None:
+        """Get ready for the next chunk: give back memory beyond what is worth keeping."""
         if not self.used:
             return
         self.used = False
@@ -108,10 +127,7 @@ class Arena:
         kept = min(size, KEPT_BYTES)
         if kept < size:
             os.ftruncate(self.descriptor, kept)
-        before, self.room = self.room, max(self.room, kept)
-        if before > (0 if self._map is None else len(self._map)):
-            with suppress(OSError):  # no descriptor or no address space is left: it does without
-                self._map = mmap.mmap(self.descriptor, self.room, flags=mmap.MAP_SHARED | AT_ONCE)
+        self._worth_a_map, self.room = self.room, max(self.room, kept)
 
     @property
     def is_large(self) -> bool:
@@ -131,7 +147,7 @@ class Arena:
 
     def close(self) -> None:
         """Let go of it, and leave the memory to who has it mapped; safe to call again."""
-        descriptor, self.descriptor, self._map, self.room = self.descriptor, -1, None, 0
+        descriptor, self.descriptor, self._map, self.room, self._worth_a_map = self.descriptor, -1, None, 0, 0
         if descriptor >= 0:
             os.close(descriptor)
 

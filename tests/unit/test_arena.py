@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -59,24 +60,43 @@ def test_what_takes_long_to_copy_is_written_so_that_others_run(arena, monkeypatc
 
 
 def test_memory_is_mapped_when_it_is_used_again(arena, monkeypatch):
-    """An arena that carries one chunk is not worth a map; one that carries many is, of all that was written to."""
+    """An arena that carries one chunk or two is not worth a map; one that carries many is, of what was written to."""
     made, make = [], _arena.mmap.mmap
     monkeypatch.setattr(_arena.mmap, "mmap", lambda *args, **kwargs: (made.append(args[1]), make(*args, **kwargs))[1])
 
-    for size, maps in [(3000, []), (3000, [3000]), (2000, [3000]), (5000, [3000]), (1, [3000, 5000])]:
+    for size, maps in [(3000, []), (3000, []), (2000, [3000]), (5000, [3000]), (1, [3000])]:
         arena.write(memoryview(bytes([size % 256]) * size), 0)
         arena.rest()
         assert (arena.room, made) == (max(arena.room, size), maps)
 
     arena.write(memoryview(b"abc"), 4997)
+    assert made == [3000, 5000]
     assert arena.read(_stored.Stored(4996, 4, readonly=True)) == bytes([5000 % 256]) + b"abc"
     assert _stored.read(arena.descriptor, _stored.Stored(4997, 3, readonly=True)) == b"abc"
+
+
+def test_an_arena_does_without_a_map_where_it_can_have_none(arena, monkeypatch):
+    """No address space, say: then the system does the copying, and is asked for a map once a chunk."""
+    asked = []
+
+    def refuse(*args, **kwargs):
+        asked.append(args)
+        raise OSError(errno.ENOMEM, "no address space")
+
+    monkeypatch.setattr(_arena.mmap, "mmap", refuse)
+    for _ in range(4):
+        arena.write(memoryview(b"x" * 3000), 0)
+        arena.write(memoryview(b"y" * 3000), 3000)
+        arena.rest()
+
+    assert len(asked) == 2
+    assert arena.read(_stored.Stored(2999, 2, readonly=True)) == b"xy"
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # pytest has a thread of its own
 def test_a_fork_holds_no_memory_of_its_parents(arena):
     """Neither by a descriptor nor by a map; the parent's own is as it was."""
-    for _ in range(2):  # it is mapped from its second chunk on
+    for _ in range(3):  # it is mapped from its third chunk on
         arena.write(memoryview(b"x" * 5000), 0)
         arena.rest()
     descriptor = arena.descriptor
