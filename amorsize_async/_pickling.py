@@ -20,7 +20,7 @@ from ._parts import TooLarge, Watch
 from ._stand_ins import MAIN_MODULES, NAMED, reduced_alias, reduced_function, stand_in_for
 from ._views import reduced_view
 
-__all__ = ("PROTOCOL", "Pickled", "Pickling", "dumps")
+__all__ = ("PROTOCOL", "Output", "Pickled", "Pickling", "dumps")
 
 PROTOCOL = 5
 # The newest protocol that every supported Python writes and reads.
@@ -55,7 +55,7 @@ class Pickled(NamedTuple):
         return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
 
 
-class _Output:
+class Output:
     """What a pickler writes to: the stream and the buffers (PEP 574) of one pickle, and then of the next.
 
     It keeps what is written as it comes: joining the parts would copy them once more.
@@ -98,7 +98,7 @@ class _Pickler(pickle.Pickler):
     did not come from there, has to travel by value.
     """
 
-    def __init__(self, file: _Output, *, homewards: bool, beside: Beside) -> None:
+    def __init__(self, file: Output, *, homewards: bool, beside: Beside) -> None:
         super().__init__(file, PROTOCOL, buffer_callback=beside)
         self.saw_classes = False
         self._homewards = homewards
@@ -129,7 +129,7 @@ _safe: set[type] = set()
 # Classes whose instances have come by and are safe: there may be thousands more.
 
 
-def _pickler_by_value(file: _Output, *, shared: bool, beside: Beside) -> Any:
+def _pickler_by_value(file: Output, *, shared: bool, beside: Beside) -> Any:
     """A pickler of cloudpickle's; classes are numbered, so that their instances come home as instances of them.
 
     shared: whether the functions of `__main__` share its globals over there, too; see `_spaces`.
@@ -142,7 +142,7 @@ def _pickler_by_value(file: _Output, *, shared: bool, beside: Beside) -> Any:
     class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
         saw_classes = True
 
-        def __init__(self, file: _Output, beside: Beside) -> None:
+        def __init__(self, file: Output, beside: Beside) -> None:
             super().__init__(file, protocol=PROTOCOL, buffer_callback=beside)
             self._visited: set[Any] = set()
 
@@ -237,7 +237,7 @@ class Pickling:
     """
 
     def __init__(self, *, homewards: bool = False, out_of_band: bool = False) -> None:
-        self._output = _Output()
+        self._output = Output()
         self._homewards, self._beside = homewards, self._output.set_aside if out_of_band else None
         self._pickler: Any = _Pickler(self._output, homewards=homewards, beside=self._beside)
         self._begun = False

@@ -22,7 +22,7 @@ from contextvars import Context
 from typing import Any
 
 from .._line import HANG_UP, HEADER, Ends
-from .._pickling import PROTOCOL
+from .._pickling import PROTOCOL, Output
 from .._unpickling import loads
 
 __all__ = ("Line",)
@@ -214,21 +214,11 @@ class Line(Executor):
         self._out.popleft()
 
 
-class _Parts:
-    """What a pickler writes to; it keeps large parts as they are, which joining would copy."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-
-    def write(self, part: Any) -> None:
-        """Called by a pickler, with bytes or with what holds some."""
-        self.parts.append(part if type(part) is bytes else bytes(part))
-
-
 def _framed(call: object) -> list[memoryview]:
     """A call, as a frame."""
-    sent = _Parts()
+    sent = Output()
+    sent.begin(None)
     pickle.Pickler(sent, PROTOCOL).dump(call)
-    header = HEADER.pack(sum(map(len, sent.parts)))
+    header = HEADER.pack(sent.size)
     parts = [header + sent.parts[0]] if len(sent.parts) == 1 else [header, *sent.parts]
     return [memoryview(part) for part in parts]
