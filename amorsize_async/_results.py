@@ -7,6 +7,7 @@ that the run writes to. Who reads at the other end is in `_stream`.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import deque
 from typing import Any, Protocol
 
@@ -16,6 +17,9 @@ __all__ = ("Collector", "Outlet", "Reorder", "Sink")
 
 HELD_BYTES = 64 << 20
 # Bytes of results that wait for the consumer of a stream before dispatch waits for it, too: an item may hold megabytes.
+
+LONG_LIST = 1 << 13
+# Values that the garbage collector looks through in 0.1 ms.
 
 Piece = tuple[int, list[Any]]
 # Values of neighbouring items, with the index of the first.
@@ -74,6 +78,7 @@ class Collector:
     def __init__(self) -> None:
         self.values: list[Any] = []
         self._reorder = Reorder()
+        self._is_old = False
 
     @property
     def received(self) -> int:
@@ -82,6 +87,18 @@ class Collector:
     def put(self, start: int, values: list[Any], size: int = 0) -> None:
         for _, piece in self._reorder.put(start, values):
             self.values += piece
+        if not self._is_old and len(self.values) >= LONG_LIST:
+            self._grow_old()
+
+    def _grow_old(self) -> None:
+        """Have the list count as an old object while it is still short.
+
+        Python looks through all young ones after each 700 that were made: a list of a million values held the loop for
+        10 ms, in every run.
+        """
+        self._is_old = True
+        if gc.isenabled():  # somebody else decided so otherwise
+            gc.collect(0)
 
     def delivered_up_to(self, index: int) -> bool:
         return True  # a list is delivered whole or not at all: the first failure need not wait for earlier items

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amorsize_async._results import Collector, Outlet, Reorder
+from amorsize_async._results import LONG_LIST, Collector, Outlet, Reorder
 
 
 @st.composite
@@ -42,6 +44,23 @@ def test_a_collector_holds_the_whole_list(case):
         collector.put(start, values)
 
     assert collector.values == list(range(total))
+
+
+@pytest.mark.parametrize(("length", "collects", "stays_young"), [(1, True, True), (2, True, False), (2, False, True)])
+def test_a_long_list_is_no_young_object(length, collects, stays_young):
+    """Else each look for garbage goes through all of it while it grows; whoever wants no such look has none."""
+    collector, threshold = Collector(), gc.get_threshold()
+    gc.set_threshold(0)  # none but those that are asked for
+    try:
+        if not collects:
+            gc.disable()
+        collector.put(0, [*range(length * LONG_LIST // 2)])
+        is_young = any(each is collector.values for each in gc.get_objects(generation=0))
+    finally:
+        gc.enable()
+        gc.set_threshold(*threshold)
+
+    assert is_young == stays_young
 
 
 async def test_an_outlet_gives_room_in_items_if_it_was_given_a_size():
