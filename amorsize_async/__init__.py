@@ -31,6 +31,11 @@ __all__ = (
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from . import errors as errors
+    from . import events as events
+    from . import hooks as hooks
+    from . import policies as policies
+    from . import report as report
     from ._api import execute as execute
     from ._api import execute_async as execute_async
     from ._api import stream_async as stream_async
@@ -67,8 +72,12 @@ _HOME = {
     "stream_async": "_api",
 }
 
+_MODULES = ("errors", "events", "hooks", "policies", "report")
+
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
@@ -77,4 +86,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

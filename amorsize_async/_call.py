@@ -19,6 +19,14 @@ __all__ = ("Call", "checked_managers", "checked_number", "shows_options")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+ELSEWHERE = {
+    "chunk_size": "chunksize",
+    "max_workers": "n_jobs",
+    "processes": "n_jobs",
+    "timeout": "item_timeout for each item, `async with asyncio.timeout(seconds)` for all",
+}
+# What other libraries call an option, and its name here.
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -49,8 +57,7 @@ class Call:
     ) -> Call:
         """Check everything that can be wrong with a call; raises TypeError or ValueError."""
         for name in unknown:
-            known = ", ".join(AnyOptions.__annotations__)
-            raise TypeError(f"unexpected keyword argument {name!r}; the options of every call are {known}")
+            raise _unknown(name)
         if not callable(fn):
             raise TypeError(f"fn is a {type(fn).__name__}, not a callable; pass the function first, then the data")
         if not isinstance(data, Iterable | AsyncIterable) and not hasattr(data, "__getitem__"):
@@ -61,6 +68,17 @@ class Call:
         checked_number("item_timeout", item_timeout, 0.001, whole=False)
         policy = RetryPolicy.of(retry)
         return cls(fn, data, checked_managers(hooks), n_jobs, chunksize, policy, item_timeout, return_exceptions)
+
+
+def _unknown(name: str) -> TypeError:
+    """The error for an option that there is not, and where to look for the one that was meant."""
+    meant = f" (here: {ELSEWHERE[name]})" if name in ELSEWHERE else ""
+    known = ", ".join(AnyOptions.__annotations__)
+    return TypeError(
+        f"unexpected keyword argument {name!r}{meant}; the options of every call are {known}; "
+        "a list has return_report, too (a stream and a job have a .report), a stream ordered and buffersize, "
+        "and what is no method of an executor has executor"
+    )
 
 
 def checked_number(

@@ -103,11 +103,16 @@ def _resolve(name: object, source: str) -> object:
 
 
 def _managers_of(named: object, name: str, source: str) -> list[HookManager]:
-    made = named() if callable(named) else named
+    try:
+        made = named() if callable(named) else named
+    except Exception as exc:
+        exc.add_note(f"raised by {name!r}, which {source} names for hooks")
+        raise
     managers = [made] if isinstance(made, HookManager) else made
     if not isinstance(managers, list | tuple) or not all(isinstance(each, HookManager) for each in managers):
         raise TypeError(
-            f"{source}: {name!r} gave {made!r}; name a HookManager or a function without arguments that returns one"
+            f"{source}: {name!r} gave a {type(made).__name__}; "
+            "name a HookManager or a function without arguments that returns one"
         )
     return list(managers)
 

@@ -29,7 +29,8 @@ def unpicklable(subject: str, obj: Any, cause: BaseException, *, where: str = ""
         path, culprit = root, obj
     kind = f"{type(culprit).__module__}.{type(culprit).__qualname__}"
     advice = {
-        "function": "create it inside the function, or in an initializer of the executor, instead of capturing it",
+        "function": "create it inside the function, or in an initializer of the executor, instead of capturing it, "
+        "or move the function into a module that workers can import",
         "item": "send what it is made from (a path, a key, bytes) and build it inside the function",
         "result": "return plain data (a dict, a tuple, bytes) made from it",
     }[subject]

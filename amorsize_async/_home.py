@@ -39,9 +39,18 @@ class Home:
             raise ExecutorClosedError(
                 "the executor belongs to the process that this one was forked from; make a new one here, on a new loop"
             )
-        if asyncio.get_running_loop() is not self.loop:
+        if (here := _running_loop()) is not self.loop:
+            other = "an event loop, and none runs here" if here is None else "another event loop"
             raise ExecutorClosedError(
-                "the executor belongs to another event loop; make one for this loop, or use "
-                "asyncio.run_coroutine_threadsafe(executor.execute(...), executor.loop)"
+                f"the executor belongs to {other}; "
+                "make one for this loop, use asyncio.run_coroutine_threadsafe(executor.execute(...), executor.loop), "
+                "or, where no loop runs, amorsize_async.execute(fn, data)"
             )
         return self.pool
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

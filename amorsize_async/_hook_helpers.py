@@ -66,6 +66,8 @@ class _Updates:
 
     def __init__(self, callback: object, min_interval: float) -> None:
         _check_callback(callback)
+        if not isinstance(min_interval, int | float):
+            raise TypeError(f"min_interval must be a number of seconds, not {min_interval!r}")
         if not min_interval >= 0:
             raise ValueError(f"min_interval must be 0 seconds or more, not {min_interval!r}")
         self._min_interval = min_interval

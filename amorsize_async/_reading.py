@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Sized
 from contextlib import suppress
+from contextvars import copy_context
 from itertools import chain, repeat
 from typing import Any, cast
 
@@ -122,7 +123,10 @@ class _Buffered:
 
 
 class ThreadSource(_Buffered):
-    """A plain iterable, read by a daemon thread of its own: it may block, even to begin, and is not safe to share."""
+    """A plain iterable, read by a daemon thread of its own: it may block, even to begin, and is not safe to share.
+
+    It sees the context variables of the call, as it would on the loop.
+    """
 
     def __init__(self, data: Iterable[Any]) -> None:
         super().__init__(None)
@@ -133,7 +137,9 @@ class ThreadSource(_Buffered):
         self._closed = self._over = False
         self._opened = asyncio.Event()
         self._done = asyncio.Event()
-        self._thread = threading.Thread(target=self._read, name="amorsize-input", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._read,), name="amorsize-input", daemon=True
+        )
 
     async def open(self) -> None:
         self._thread.start()

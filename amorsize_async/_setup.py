@@ -6,7 +6,7 @@ And what an executor may have that is made in a worker: its part of the CPUs, an
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import _payload
@@ -43,7 +43,7 @@ def slot_settings(
     *,
     start_method: str | None,
     initializer: Callable[..., object] | None,
-    initargs: tuple[Any, ...],
+    initargs: Iterable[Any],
     inner_threads: int | None,
     start_timeout: float,
     max_items: int | None,
@@ -51,7 +51,7 @@ def slot_settings(
 ) -> SlotSettings:
     """How an executor of `n_jobs` workers makes each; the options mean, and raise, what `AsyncExecutor` says."""
     checked_number("inner_threads", inner_threads)
-    checked_number("start_timeout", start_timeout, 0, whole=False, optional=False)
+    checked_number("start_timeout", start_timeout, 0.001, whole=False, optional=False)
     checked_number("max_items_per_worker", max_items)
     checked_number("max_worker_rss", max_rss)
     setup = Setup(
@@ -63,7 +63,10 @@ def slot_settings(
     return SlotSettings(_checked_start_method(start_method), setup, start_timeout, max_items, max_rss)
 
 
-def _travelling_initializer(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> Initializer | None:
+def _travelling_initializer(initializer: Callable[..., object] | None, initargs: Iterable[Any]) -> Initializer | None:
+    if not isinstance(initargs, Iterable):
+        raise TypeError(f"initargs is a {type(initargs).__name__}; pass a tuple of the initializer's arguments")
+    arguments = tuple(initargs)
     if initializer is None:
         return None
     if not callable(initializer):
@@ -71,9 +74,9 @@ def _travelling_initializer(initializer: Callable[..., object] | None, initargs:
     if is_async_callable(initializer):
         raise TypeError("initializer is a coroutine function, which nobody would await; pass a plain one")
     try:
-        return _pickled_together_or_not(initializer, initargs)
+        return _pickled_together_or_not(initializer, arguments)
     except Exception as exc:  # pickling is user code, and may raise anything
-        raise _payload.unpicklable("function", (initializer, initargs), exc, where="the initializer") from exc
+        raise _payload.unpicklable("function", (initializer, arguments), exc, where="the initializer") from exc
 
 
 def _pickled_together_or_not(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> Initializer:

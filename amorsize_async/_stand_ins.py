@@ -1,5 +1,7 @@
 """What travels in place of what neither pickle nor cloudpickle can send: names for type checkers, lazy imports.
 
+And what cloudpickle would send as something else, and does not travel: open files.
+
 cloudpickle reads the annotations of each function that goes by value, and from Python 3.14 on they are evaluated then.
 """
 
@@ -10,6 +12,7 @@ import types
 import typing
 from collections.abc import Callable
 from importlib import import_module
+from io import TextIOWrapper
 from types import FunctionType
 from typing import Any, ForwardRef, NewType, ParamSpec, TypeVarTuple
 
@@ -24,7 +27,7 @@ NAMED = (NewType, ParamSpec, TypeVarTuple, *([_TypeAlias] if _TypeAlias else [])
 
 
 def stand_in_for(obj: Any) -> tuple[Any, ...] | None:
-    """How pickle is to reduce an object; None: as it would by itself."""
+    """How pickle is to reduce an object; None: as it would by itself. Raises TypeError for what must not travel."""
     reduced = _REDUCED.get(type(obj))
     return None if reduced is None or _is_found(obj) else reduced(obj)
 
@@ -57,6 +60,12 @@ def reduced_function(reduce: Callable[[Any], Any], function: Any) -> Any:
         if not isinstance(function, FunctionType) or _has_annotations(function):
             raise
         return reduce(_twin_of(function))
+
+
+def _open_file(file: TextIOWrapper) -> None:
+    """Refuse it: cloudpickle would send its text, as an `io.StringIO`. Which standard stream it is, it may tell."""
+    if file not in (sys.stdin, sys.stdout, sys.stderr):
+        raise TypeError("cannot pickle an open file")
 
 
 def _forward_reference(reference: ForwardRef) -> tuple[Any, ...]:
@@ -107,7 +116,8 @@ class _NotImported:
         raise self._error
 
 
-_REDUCED: dict[Any, Callable[[Any], tuple[Any, ...]]] = {
+_REDUCED: dict[Any, Callable[[Any], tuple[Any, ...] | None]] = {
+    TextIOWrapper: _open_file,
     ForwardRef: _forward_reference,
     NewType: _new_type,
     ParamSpec: _parameter,

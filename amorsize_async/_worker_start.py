@@ -63,7 +63,9 @@ def start_worker(setup: Setup, cell: Any, mouth: Any, line: Ends | None) -> None
     _take_over(setup.environ)
     _limit_inner_threads(setup.inner_threads)
     state.ours, state.n_jobs, state.depth = True, setup.n_jobs, setup.depth
-    Finalize(None, close_runner, exitpriority=10)  # before multiprocessing joins what nested calls have started
+    Finalize(None, close_runner, exitpriority=11)
+    # Before multiprocessing joins what nested calls have started, and before its queues stop sending, at 10: by one of
+    # them a pool that coroutines opened here tells its workers to end.
     state.cell = memoryview(cell).cast("B").cast("q")
     failure = _run_initializer(setup.initializer)
     _hello[:] = [Hello(os.getpid(), time.perf_counter() - began, failure)]

@@ -102,7 +102,7 @@ class AsyncExecutor:
             self._n_jobs,
             start_method=start_method,
             initializer=initializer,
-            initargs=tuple(initargs),
+            initargs=initargs,
             inner_threads=inner_threads,
             start_timeout=start_timeout,
             max_items=max_items_per_worker,
@@ -145,6 +145,8 @@ class AsyncExecutor:
         """
         if fn is _NOT_GIVEN and not options:
             return self._start_workers()
+        if data is _NOT_GIVEN:
+            raise TypeError("start() takes fn and data, to start a run, or nothing at all, to start the workers")
         return self._start_job(Call.checked(fn, data, **options))
 
     async def _start_workers(self) -> Self:

@@ -166,9 +166,10 @@ class HookManager:
         self, event: HookEvent | Iterable[HookEvent], **options: Unpack[HookOptions]
     ) -> Callable[[CallbackT], CallbackT]:
         """Decorate a callback to register it; options as for ``register``. The function is returned unchanged."""
+        events = events_of(event)  # now: without its brackets, `@hooks.on` gets the function here, and nothing later
 
         def decorate(callback: CallbackT) -> CallbackT:
-            self.register(event, callback, **options)
+            self.register(events, callback, **options)
             return callback
 
         return decorate

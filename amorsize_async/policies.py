@@ -40,8 +40,7 @@ class RetryPolicy:
         if self.attempts < 1:
             raise ValueError(f"attempts={self.attempts} is too small; pass at least 1, the first attempt included")
         for name in ("wait_initial", "wait_max", "wait_exp_base", "wait_jitter"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}={getattr(self, name)} is not a wait; pass a number of at least 0")
+            _check_wait(name, getattr(self, name))
         _check_retryable(self.on)
 
     @classmethod
@@ -77,6 +76,13 @@ class RetryPolicy:
         except OverflowError:
             return self.wait_max
         return min(self.wait_max, backoff + jitter(0.0, self.wait_jitter))
+
+
+def _check_wait(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is a {type(value).__name__}; pass a number of at least 0")
+    if not value >= 0:
+        raise ValueError(f"{name}={value} is not a wait; pass a number of at least 0")
 
 
 def _check_retryable(on: object) -> None:

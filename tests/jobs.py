@@ -305,6 +305,13 @@ def nested(number):
     return sum(execute(square, range(number), n_jobs=1))
 
 
+async def nested_soon(number):
+    """Use the library on the worker's own loop."""
+    from amorsize_async import execute_async
+
+    return await execute_async(square, [number, number + 1])
+
+
 def nested_fork(number):
     """Use the library in the worker, with a worker that is forked from this one; give their pids, and what came."""
     import asyncio

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import subprocess
+import sys
 
 import pytest
 
@@ -50,13 +52,23 @@ def test_each_name_is_there_and_documented(name):
     assert getattr(amorsize_async, name).__doc__
 
 
+@pytest.mark.parametrize("module", ["errors", "events", "hooks", "policies", "report"])
+def test_public_modules_are_there_without_an_import_of_their_own(module):
+    """`amorsize_async.errors.ItemTimeoutError` works in a program that imports the package alone."""
+    program = f"import amorsize_async; print(amorsize_async.{module}.__name__)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+
+    assert run.stdout == f"amorsize_async.{module}\n"
+    assert module in dir(amorsize_async)
+
+
 def test_an_unknown_name_is_an_attribute_error():
     """As of any module."""
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         amorsize_async.nothing  # noqa: B018 - the access is the test
 
 
-@pytest.mark.parametrize("module", ["errors", "events", "executor", "hooks", "report"])
+@pytest.mark.parametrize("module", ["errors", "events", "executor", "hooks", "policies", "report"])
 def test_public_modules_say_what_they_export(module):
     """A tuple of names, all there."""
     loaded = importlib.import_module(f"amorsize_async.{module}")

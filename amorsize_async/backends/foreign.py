@@ -9,6 +9,7 @@ import asyncio
 import sys
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import Context, copy_context
 
 from .. import _worker_start
 from .._threads import in_thread
@@ -77,5 +78,12 @@ class _Threads(ForeignPool):
 
 
 def open_threads(n_jobs: int) -> ForeignPool:
-    """A pool of `n_jobs` threads for one execution."""
-    return _Threads(ThreadPoolExecutor(n_jobs, thread_name_prefix="amorsize-thread"), n_jobs, name="thread")
+    """A pool of `n_jobs` threads for one execution, which see the context variables of who opens it."""
+    threads = ThreadPoolExecutor(n_jobs, "amorsize-thread", _set_variables, (copy_context(),))
+    return _Threads(threads, n_jobs, name="thread")
+
+
+def _set_variables(context: Context) -> None:
+    """Set in this thread what is set in a context: threads cannot all be in the same one."""
+    for variable, value in context.items():
+        variable.set(value)

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -137,6 +138,8 @@ async def test_a_bad_stream_is_refused_at_once():
         ({"cancel_grace": None}, TypeError, "cancel_grace is a NoneType; pass a number of at least 0$"),
         ({"max_item_deaths": None}, TypeError, "max_item_deaths is a NoneType; pass a whole number of at least 1$"),
         ({"start_timeout": None}, TypeError, "start_timeout is a NoneType"),
+        ({"start_timeout": 0}, ValueError, "start_timeout=0 is too small"),
+        ({"initargs": 3}, TypeError, "initargs is a int; pass a tuple"),
         ({"hooks": print}, TypeError, r"hooks is a builtin_function_or_method; make a manager.*register\("),
         ({"hooks": HookManager}, TypeError, "hooks is the class HookManager; make a manager"),
         ({"hooks": [print]}, TypeError, "hooks contains a builtin_function_or_method"),
@@ -151,6 +154,21 @@ def test_a_bad_executor_is_refused_at_once(options, kind, message):
     """Before anything starts."""
     with pytest.raises(kind, match=message):
         AsyncExecutor(**options)
+
+
+@pytest.fixture
+def lines():
+    """An open file."""
+    with Path(__file__).open(encoding="utf-8") as file:
+        yield file
+
+
+async def test_an_open_file_does_not_travel(executor, lines):
+    """Its text would, by cloudpickle, as an io.StringIO."""
+    with pytest.raises(UnpicklableError, match=r"fn\.lines is a _io\.TextIOWrapper .* instead of capturing it"):
+        await executor.execute(lambda _: next(lines), [1])
+    with pytest.raises(UnpicklableError, match=r"item 0 cannot be pickled: item is a _io\.TextIOWrapper"):
+        await executor.execute(jobs.identity, [lines])
 
 
 async def test_an_unpicklable_item_fails_alone(executor):

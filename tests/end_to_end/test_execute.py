@@ -8,6 +8,7 @@ import os
 import time
 import weakref
 from collections import Counter, deque
+from contextvars import ContextVar
 from functools import partial
 
 import pytest
@@ -43,6 +44,47 @@ INPUTS = {
 async def test_results_equal_a_plain_loop_for_every_kind_of_input(executor, kind):
     """`[fn(x) for x in data]`, awaited."""
     assert await executor.execute(jobs.square, INPUTS[kind](range(500))) == [n * n for n in range(500)]
+
+
+class Lazy:
+    """Makes its items when it is asked for them."""
+
+    def __init__(self, make):
+        self.make = make
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return [self.make(index) for index in range(3)][index]
+
+
+LAZY_INPUTS = {
+    "sequence": Lazy,
+    "map": lambda make: map(make, range(3)),
+    "generator": lambda make: (make(n) for n in range(3)),
+    "async generator": lambda make: (make(n) async for n in arriving(range(3))),
+}
+
+
+@pytest.mark.parametrize("kind", LAZY_INPUTS)
+async def test_input_sees_the_context_variables_of_the_call(executor, kind):
+    """Whoever pulls it: the loop or a thread, for a list or a stream."""
+    request = ContextVar("request", default=None)
+    request.set("this one")
+
+    assert await executor.execute(jobs.identity, LAZY_INPUTS[kind](lambda _: request.get())) == ["this one"] * 3
+    stream = executor.stream(jobs.identity, LAZY_INPUTS[kind](lambda _: request.get()))
+    request.set("another one")
+    assert [value async for value in stream] == ["this one"] * 3
+
+
+async def test_threads_see_the_context_variables_of_the_call():
+    """As with `asyncio.to_thread`."""
+    request = ContextVar("request", default=None)
+    request.set("this one")
+
+    assert await execute_async(lambda _: request.get(), range(50), executor="thread") == ["this one"] * 50
 
 
 @pytest.mark.parametrize("items", [[], [3], [3, 4]], ids=["none", "one", "two"])

@@ -110,8 +110,8 @@ async def test_start_checks_at_once(executor):
     """Before anything runs."""
     with pytest.raises(TypeError, match="fn is a int"):
         executor.start(3, [])
-    with pytest.raises(TypeError, match="not iterable"):
-        executor.start(jobs.square)
+    with pytest.raises(TypeError, match="data is a int, not iterable"):
+        executor.start(jobs.square, 3)
     with pytest.raises(ValueError, match="n_jobs=0"):
         executor.start(jobs.square, [], n_jobs=0)
     assert executor.statistics().pending == 0
@@ -304,6 +304,19 @@ async def test_an_executor_that_is_closing_takes_no_job():
         pass
     with pytest.raises(ExecutorClosedError, match="is closed"):
         executor.start(jobs.square, [1])
+
+
+async def test_a_job_without_a_loop_is_told_the_way_out(executor):
+    """In a thread, say, or in a cell of a console that awaits nothing."""
+    with pytest.raises(ExecutorClosedError, match=r"none runs here; .* or, where no loop runs, amorsize_async.execute"):
+        await asyncio.to_thread(executor.start, jobs.square, [1])
+
+
+@pytest.mark.parametrize(("arguments", "options"), [((jobs.square,), {}), ((), {"n_jobs": 1})], ids=["data", "both"])
+async def test_half_a_job_is_refused(executor, arguments, options):
+    """With what is missing."""
+    with pytest.raises(TypeError, match=r"start\(\) takes fn and data, to start a run, or nothing at all"):
+        executor.start(*arguments, **options)
 
 
 # ── admission ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -52,8 +52,15 @@ def test_type_checkers_and_the_check_know_the_same_options():
 
 def test_an_unknown_option_is_refused_with_the_known_ones():
     """A misspelt name is found at a glance."""
-    with pytest.raises(TypeError, match=r"unexpected keyword argument 'chunk_size'; .* n_jobs, chunksize, retry"):
-        Call.checked(len, [], chunk_size=3)
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'chunks'; .* n_jobs, chunksize, retry"):
+        Call.checked(len, [], chunks=3)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("max_workers", "n_jobs"), ("timeout", "item_timeout")])
+def test_what_other_libraries_call_an_option_is_told(theirs, ours):
+    """Who comes from there finds it."""
+    with pytest.raises(TypeError, match=rf"unexpected keyword argument '{theirs}' \(here: {ours}"):
+        Call.checked(len, [], **{theirs: 3})
 
 
 def test_a_checked_call_holds_what_a_run_needs():

@@ -134,6 +134,20 @@ def test_a_wrong_entry_is_named(site, entry, error, words):
         hooks_from([entry], "[tool.amorsize_async] hooks")
 
 
+def test_what_a_factory_raises_says_where_it_was_named():
+    """Its own exception, with a note."""
+    with pytest.raises(TypeError, match="missing 1 required") as caught:
+        hooks_from(["json:dumps"], "AMORSIZE_HOOKS")
+
+    assert caught.value.__notes__ == ["raised by 'json:dumps', which AMORSIZE_HOOKS names for hooks"]
+
+
+def test_what_is_no_manager_is_not_shown():
+    """It may be anything: the environment, settings with secrets."""
+    with pytest.raises(TypeError, match=r"AMORSIZE_HOOKS: 'os:environ' gave a _Environ; name a HookManager"):
+        hooks_from(["os:environ"], "AMORSIZE_HOOKS")
+
+
 def test_hooks_that_are_no_list_are_refused(site):
     """The message names the file."""
     (site / "pyproject.toml").write_text("[tool.amorsize_async]\nhooks = 'user_hooks:factory'")

@@ -735,3 +735,15 @@ def test_helpers_refuse_what_makes_no_sense():
         create_timing_hook("print")
     with pytest.raises(ValueError, match="min_interval"):
         create_progress_hook(print, min_interval=-1)
+    with pytest.raises(TypeError, match="min_interval must be a number of seconds"):
+        create_progress_hook(print, min_interval="1")
+
+
+def test_a_decorator_without_its_brackets_is_refused():
+    """Where it stands: else the function would never be called, and nobody told."""
+    hooks = HookManager()
+    with pytest.raises(TypeError, match=r"is no HookEvent; use one of HookEvent\.PRE_EXECUTE"):
+
+        @hooks.on
+        def note(context):
+            pass

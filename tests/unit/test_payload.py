@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from functools import partial
 from pathlib import PurePath
@@ -191,3 +192,13 @@ def test_the_same_function_has_the_same_digest():
     """Workers keep functions by digest."""
     assert _payload.pack_function(jobs.square).digest == _payload.pack_function(jobs.square).digest
     assert _payload.pack_function(jobs.square).digest != _payload.pack_function(jobs.identity).digest
+
+
+def test_a_standard_stream_arrives_as_the_one_over_there(monkeypatch, tmp_path):
+    """What writes to `sys.stdout` does so wherever it runs; any other open file is refused."""
+    (tmp_path / "text").touch()
+    with (tmp_path / "text").open() as stream:
+        with pytest.raises(TypeError, match="cannot pickle an open file"):
+            _payload.dumps([stream])
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert _payload.loads(_payload.dumps([stream])) == [stream]

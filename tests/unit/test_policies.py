@@ -60,6 +60,8 @@ def test_a_number_is_a_policy():
         ({"attempts": 1.5}, TypeError),
         ({"wait_max": -1}, ValueError),
         ({"wait_initial": float("nan")}, ValueError),
+        ({"wait_max": "5"}, TypeError),
+        ({"wait_jitter": None}, TypeError),
         ({"on": "OSError"}, TypeError),
         ({"on": (OSError, "TimeoutError")}, TypeError),
         ({"on": int}, TypeError),
