@@ -107,6 +107,8 @@ class Arrivals:
             async with Turn(self._alone, watch):
                 try:
                     parts.append(load_slice(each, arena, unpickling))
+                except KeyboardInterrupt:  # the user's own, maybe
+                    raise
                 except BaseException:  # noqa: BLE001 - user code (`__setstate__`) may raise anything
                     break
         else:

@@ -42,8 +42,6 @@ class EventBus:
     on_chunk_complete: bool
     on_error: bool
     on_progress: bool
-    active: bool
-    """Whether anybody listens to anything."""
 
     def __init__(self, managers: Sequence[HookManager], execution_id: str) -> None:
         """Take a snapshot of ``managers``, each counted once; must be called on the running loop."""
@@ -63,7 +61,6 @@ class EventBus:
             self._listening.setdefault(event, tuple(manager for manager, each in found.items() if each))
             self._routes[event] = tuple((entry, self._lanes.of(entry.hook)) for entry in entries)
             setattr(self, event.value, bool(entries))
-        self.active = any(self._routes.values())
 
     def __repr__(self) -> str:
         return f"<EventBus {self.execution_id} {'closed' if self._closed else 'open'} {self._lanes}>"

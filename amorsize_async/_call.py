@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import AsyncIterable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Never, TypeVar
@@ -91,8 +92,10 @@ def checked_number(
     if value is None or isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         kind = "whole number" if whole else "number"
         raise TypeError(f"{name} is a {type(value).__name__}; pass a {kind} of at least {least}{otherwise}")
-    if math.isnan(value) or value < least:
+    if not value >= least:  # not a number is not, either
         raise ValueError(f"{name}={value} is too small; pass at least {least}{otherwise}")
+    if math.inf > value > sys.float_info.max:
+        raise ValueError(f"{name} has {len(str(value))} digits; pass a number that a float can hold{otherwise}")
 
 
 def checked_managers(hooks: Hooks) -> tuple[HookManager, ...]:

@@ -77,7 +77,8 @@ def kind_of(cause: BaseException) -> str:
 def unloadable_item(index: int, cause: BaseException) -> UnpicklableError:
     """The error for an item that does not unpickle in the worker."""
     reason = f"item {index} cannot be unpickled in the worker: {kind_of(cause)}"
-    error = UnpicklableError(f"{reason}; make its class importable there", subject="item", path="item")
+    way_out = "there is no memory for it" if isinstance(cause, MemoryError) else "make its class importable there"
+    error = UnpicklableError(f"{reason}; {way_out}", subject="item", path="item")
     error.__cause__ = cause
     return error
 

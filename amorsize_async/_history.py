@@ -64,6 +64,6 @@ class History:
             del self._events[place]
 
     def _least_missed(self) -> int:
-        """The oldest completed chunk, or where there is none, the oldest event but the first."""
+        """The oldest completed chunk; where there is none, the oldest event but the first, and the newest progress."""
         chunks = (i for i, context in enumerate(self._events) if context.event is HookEvent.ON_CHUNK_COMPLETE)
-        return next(chunks, 1)
+        return next(chunks, 2 if self._events[1].sequence == self._progress else 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from weakref import finalize
+from weakref import finalize, ref
 
 from ._loop_end import close_with_the_loop, forgotten
 from .backends import LocalPool
@@ -29,7 +29,7 @@ class Home:
         loop = asyncio.get_running_loop()
         self.pool, self.loop, self._process = pool, loop, os.getpid()
         await close_with_the_loop(loop, pool)
-        finalize(owner, forgotten, loop, pool).atexit = False
+        finalize(owner, forgotten, ref(pool)).atexit = False
 
     def pool_here(self) -> LocalPool:
         """The pool; raises ExecutorClosedError before `settle`, on any other loop, and in a fork of the application."""

@@ -69,28 +69,55 @@ def _run_plain(
     failures: list[Failure] = []
     timed = chunk.item_timeout is not None
     stride = 1 if skip or timed else chunk.stride
-    clock = time.perf_counter
+    clock, pid = time.perf_counter, os.getpid()
     deadline = clock() + chunk.budget
     while len(values) < len(items) and not cell[STOP] and (clock() < deadline or not values):
         offset = len(values)
+        end = min(offset + stride, len(items))
         if timed:
             cell[STARTED] = time.monotonic_ns()
         cell[CURRENT] = chunk.start + offset + 1
         try:
-            if stride == 1:
-                if offset in skip:
-                    raise unloadable_item(chunk.start + offset, skip[offset])
-                values.append(function(items[offset]))
-            else:
-                values.extend(map(function, items[offset : offset + stride]))
-                if len(values) < min(offset + stride, len(items)):
-                    raise StopIteration  # the function raised it, and `map` took it for the end of its items
+            _call_in_turn(function, items, range(offset, end), values, chunk=chunk, skip=skip)
         except BaseException as exc:  # noqa: BLE001 - the worker's edge: the caller gets it as the item's own
+            _end_if_forked(pid, exc)
+            if len(values) == end:
+                continue  # a signal handler raised it, when all were done: it is no item's
             failures.append(failure_of(len(values), exc))
             values.append(None)
             if chunk.stop_at_failure:
                 break
+        _end_if_forked(pid)
     return values, failures, 0.0
+
+
+def _call_in_turn(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    offsets: range,
+    values: list[Any],
+    *,
+    chunk: Chunk,
+    skip: dict[int, BaseException],
+) -> None:
+    """Add what `function` gives for each of the items to `values`; what it raises is raised, behind those before it."""
+    first = offsets.start
+    if len(offsets) == 1:
+        if first in skip:
+            raise unloadable_item(chunk.start + first, skip[first])
+        values.append(function(items[first]))
+        return
+    values.extend(map(function, items[first : offsets.stop]))
+    if len(values) < offsets.stop:
+        raise StopIteration  # the function raised it, and `map` took it for the end of its items
+
+
+def _end_if_forked(pid: int, exc: BaseException | None = None) -> None:
+    """End this process if a function forked it off the worker `pid`: what is left of the chunk is not its to run."""
+    if os.getpid() == pid:
+        return
+    code = exc.code if isinstance(exc, SystemExit) else exc and 1
+    os._exit(code if isinstance(code, int) else bool(code))
 
 
 def _run_async(
@@ -110,7 +137,7 @@ def _run_async(
     from asyncio import ensure_future, gather
 
     failures: list[Failure] = []
-    together = 0.0
+    together, pid = 0.0, os.getpid()
 
     async def guarded(offset: int, item: Any) -> Any:
         nonlocal together
@@ -121,8 +148,10 @@ def _run_async(
                 raise unloadable_item(chunk.start + offset, skip[offset])
             return await _within(chunk.item_timeout, function(item), chunk.start + offset)
         except BaseException as exc:  # noqa: BLE001 - as in _run_plain
+            _end_if_forked(pid, exc)
             failures.append(failure_of(offset, exc))
         finally:
+            _end_if_forked(pid)
             together += time.perf_counter() - began
             cell[STARTED] = time.monotonic_ns()
 
@@ -163,12 +192,16 @@ def _run_on_a_loop(everything: Callable[[], Coroutine[Any, Any, list[Any]]], *, 
 
     In threads, and in somebody else's processes, there is no end at which we could close it: a new one for each chunk.
     """
-    if not keeps_loop:
-        with _new_runner() as runner:
-            return runner.run(everything())
-    if not _kept:
-        _kept.append(_new_runner())
-    return _kept[0].run(everything())
+    try:
+        if not keeps_loop:
+            with _new_runner() as runner:
+                return runner.run(everything())
+        if not _kept:
+            _kept.append(_new_runner())
+        return _kept[0].run(everything())
+    except (SystemExit, KeyboardInterrupt) as exc:  # an item's own does not come here; a loop passes on those of tasks
+        close_runner()  # it was stopped half-way
+        raise RuntimeError(f"a task that the function began raised {type(exc).__name__}") from exc
 
 
 _kept: list[asyncio.Runner] = []

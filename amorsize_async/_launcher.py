@@ -79,7 +79,7 @@ class Launcher:
             if place.executor is None:  # the loop would take its own threads for it
                 raise BrokenProcessPool("the worker is gone")
             future = loop.run_in_executor(place.executor, *call)
-        except (RuntimeError, OSError) as exc:  # broken or closed; OSError: no process can be started
+        except Exception as exc:  # noqa: BLE001 - broken, closed, or somebody else's executor, which may raise anything
             future = loop.create_future()
             future.set_exception(exc)
         self._pool.expect(place, seconds)

@@ -60,7 +60,11 @@ class Answering:
     def __init__(self, ends: Ends) -> None:
         self._calls, self._answers = ends.calls.fileno(), ends.answers.fileno()
         self._ends = ends  # which close when nobody has them
-        self._heard = bytearray()
+        self._header = bytearray(HEADER.size)
+        self._call: bytearray | None = None
+        self._come = self._dropping = 0
+        # What is heard: a header, then a call, with what has come of the one or the other; or, for want of memory,
+        # bytes of a call that are not kept.
         self._unsaid: deque[memoryview] = deque()
         self._news, self._room = select.poll(), select.poll()
         self._news.register(self._calls, select.POLLIN)
@@ -68,7 +72,7 @@ class Answering:
         os.set_blocking(self._answers, False)
 
     def __repr__(self) -> str:
-        return f"<Answering {len(self._heard)} bytes heard, {sum(map(len, self._unsaid))} unsaid>"
+        return f"<Answering {self._come} bytes heard, {sum(map(len, self._unsaid))} unsaid>"
 
     def go_on(self) -> None:
         """Answer calls until nothing moves for a while, the other side hangs up, or it is time to be asked again."""
@@ -93,33 +97,57 @@ class Answering:
         return True
 
     def _heard_one(self) -> bool:
-        """Hear a call; False if none comes now, or none at all any more."""
-        if not self._has_heard(HEADER.size):
-            return False
-        size = HEADER.unpack_from(self._heard)[0]
-        if not size:
-            self._heard.clear()
-        return bool(size) and self._has_heard(HEADER.size + size)
+        """Hear a call, or that it is too large for us; False if none comes now, or none at all any more."""
+        if self._call is None and not self._dropping:
+            if not self._has_filled(self._header):
+                return False
+            self._come = 0
+            self._make_room(HEADER.unpack(self._header)[0])
+        if self._dropping:
+            return self._has_dropped()
+        return self._call is not None and self._has_filled(self._call)
 
-    def _has_heard(self, size: int) -> bool:
-        while len(self._heard) < size:
+    def _make_room(self, size: int) -> None:
+        try:
+            self._call = bytearray(size) if size else None
+        except MemoryError:
+            self._dropping = size
+
+    def _has_filled(self, frame: bytearray) -> bool:
+        while self._come < len(frame):
             if not self._news.poll(1000 * IDLE_SECONDS):
                 return False
-            part = os.read(self._calls, min(size - len(self._heard), STEP))
+            read = os.readv(self._calls, [memoryview(frame)[self._come : self._come + STEP]])
+            if not read:
+                raise EOFError("the parent has closed the line")
+            self._come += read
+        return True
+
+    def _has_dropped(self) -> bool:
+        """Read what there is no memory for, to hear what comes behind it."""
+        while self._dropping:
+            if not self._news.poll(1000 * IDLE_SECONDS):
+                return False
+            part = os.read(self._calls, min(self._dropping, STEP))
             if not part:
                 raise EOFError("the parent has closed the line")
-            self._heard += part
+            self._dropping -= len(part)
         return True
 
     def _answer(self) -> None:
         # What was heard is let go of before it is done, and what came of it before the next wait: it may be large.
-        heard, self._heard = self._heard, bytearray()
+        heard, self._call, self._come = self._call, None, 0
         try:
-            function, arguments = loads(memoryview(heard)[HEADER.size :])
+            if heard is None:
+                raise MemoryError("the worker has none for a call as large as this one")
+            function, arguments = loads(heard)
             del heard
             answer = pickle.dumps((function(*arguments), None), PROTOCOL)
         except Exception as exc:  # noqa: BLE001 - the worker's edge: ours do not raise but for want of memory, say
-            answer = pickle.dumps((None, RuntimeError(f"{type(exc).__name__}: {exc}")), PROTOCOL)
+            told = (
+                MemoryError(*exc.args) if isinstance(exc, MemoryError) else RuntimeError(f"{type(exc).__name__}: {exc}")
+            )
+            answer = pickle.dumps((None, told), PROTOCOL)
         header = HEADER.pack(len(answer))
         parts = (header, answer) if len(answer) > STEP else (header + answer,)
         self._unsaid += map(memoryview, parts)

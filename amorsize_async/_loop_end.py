@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar, cast
+from weakref import ref
 
 from .backends import LocalPool
 
@@ -65,11 +66,17 @@ async def close(pool: LocalPool, drain: float = 0.0) -> None:
         await end.aclose()
 
 
-def forgotten(loop: asyncio.AbstractEventLoop, pool: LocalPool) -> None:
-    """Close the pool of an owner that nobody refers to any more; its loop may be running, in any thread."""
-    if pool in _held:
-        with suppress(RuntimeError):  # the loop is closed: see _bury_closed_loops
-            loop.call_soon_threadsafe(lambda: loop.create_task(close(pool), name="amorsize-close"))
+def forgotten(known: ref[LocalPool]) -> None:
+    """Close the pool of an owner that nobody refers to any more; its loop may be running, in any thread.
+
+    A weak reference, since a pool may refer to its owner: by a call that its loop was closed under.
+    """
+    pool = known()
+    if pool is None or pool not in _held:
+        return
+    loop, _ = _held[pool]
+    with suppress(RuntimeError):  # the loop is closed: see _bury_closed_loops
+        loop.call_soon_threadsafe(lambda: loop.create_task(close(pool), name="amorsize-close"))
 
 
 def _forget(pool: LocalPool) -> AsyncGenerator[None, None] | None:

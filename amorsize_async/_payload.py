@@ -83,16 +83,16 @@ def pack_items(items: Sequence[Any], how: Packing = Packing()) -> tuple[Parcel, 
     """Pickle a list of items.
 
     Returns the parcel and the failures, offset to exception; a failed item is replaced by None in the parcel. Raises
-    TooLarge where the watch does.
+    TooLarge where the watch does, and KeyboardInterrupt, which may be the user's own Ctrl-C.
     """
     if not how.singly:
         try:
             return how.packed(items)[0], {}
-        except TooLarge:
+        except (TooLarge, KeyboardInterrupt):
             raise
         except BaseException:  # noqa: BLE001, S110 - even a SystemExit of a `__reduce__` is that item's failure only
             pass
-    return _pack_singly(items, how)
+    return _pack_singly(items, how, raised=(TooLarge, KeyboardInterrupt))
 
 
 def pack_values(
@@ -144,13 +144,15 @@ def _next_width(width: int, seconds: float, size: int) -> int:
     return max(1, int(width * most))
 
 
-def _pack_singly(items: Sequence[Any], how: Packing) -> tuple[list[bytes | Bundle], dict[int, BaseException]]:
+def _pack_singly(
+    items: Sequence[Any], how: Packing, raised: tuple[type[BaseException], ...] = ()
+) -> tuple[list[bytes | Bundle], dict[int, BaseException]]:
     parcel: list[bytes | Bundle] = []
     failures: dict[int, BaseException] = {}
     for offset, item in enumerate(items):
         try:
             parcel.append(how.packed(item)[0])
-        except TooLarge:
+        except raised:
             raise
         except BaseException as exc:  # noqa: BLE001 - as in pack_items
             parcel.append(_NONE)

@@ -10,10 +10,10 @@ The only place with a task group.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 from typing import Any
 
 from ._books import Books
@@ -35,6 +35,8 @@ from .hooks import HookManager
 from .report import Report, Tally
 
 __all__ = ("FLUSH_SECONDS_CANCELLED", "Run")
+
+_logger = logging.getLogger("amorsize_async")
 
 FLUSH_SECONDS = 5.0
 FLUSH_SECONDS_CANCELLED = 1.0
@@ -233,9 +235,16 @@ class Run:
 
 
 async def _outlasted(step: Coroutine[Any, Any, None]) -> None:
-    """One step of the end of a run; a cancellation of the task that does it, and of it alone, cuts short no other."""
-    with suppress(asyncio.CancelledError):
+    """One step of the end of a run; a cancellation of the task that does it, and of it alone, cuts short no other.
+
+    Nor does an error: the results are there, the hooks are still to be told, and the pool is to be left.
+    """
+    try:
         await step
+    except asyncio.CancelledError:
+        pass
+    except Exception:  # of our own, or the system's: it is told, and costs nobody the results
+        _logger.exception("the end of an execution failed in part")
 
 
 def _innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -69,5 +69,7 @@ async def finish(cleanup: Coroutine[Any, Any, T]) -> T:
                 # Somebody cancelled the task before it began: nothing is cleared away yet.
                 task = asyncio.get_running_loop().create_task(begun(), name="amorsize-finish")
     if cancelled is not None:
+        if not task.cancelled():
+            cancelled.__context__ = task.exception()  # seen: nobody else asks for it
         raise cancelled
     return task.result()

@@ -21,6 +21,9 @@ __all__ = ("ThreadLane",)
 
 Outcome = tuple[object, BaseException | None]
 
+LOGGING_SECONDS = 0.02
+# How long the loop waits for a thread that has still to log its last failure, to handlers of the user's.
+
 
 class ThreadLane(Lane):
     """Calls the hook in a daemon thread of its own, which begins with the first event and ends with the lane."""
@@ -67,7 +70,8 @@ class ThreadLane(Lane):
         if thread is None:
             return
         if (current := self._current) is None:
-            thread.join(1.0)  # it is out of the hook and needs some microseconds to be gone
+            # It is out of the hook and needs some microseconds to be gone; longer, if it logs to somebody slow.
+            thread.join(LOGGING_SECONDS if self._busy else 1.0)
         elif self.overdue:
             self.hook.abandoned(f"its thread still runs{self._place()}")
         else:

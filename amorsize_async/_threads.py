@@ -17,32 +17,44 @@ __all__ = ("in_thread",)
 R = TypeVar("R")
 
 
-async def in_thread(call: Callable[[], R]) -> R:
-    """Run `call` in a new thread and wait for it; a cancelled caller leaves it to end by itself, unheard."""
+async def in_thread(call: Callable[[], R], *, else_here: bool = False) -> R:
+    """Run `call` in a new thread and wait for it; a cancelled caller leaves it to end by itself, unheard.
+
+    else_here: what must be done is done here, while the loop waits, where the system has no thread left for it.
+    Raises RuntimeError else.
+    """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[R] = loop.create_future()
-
-    def work() -> None:
-        try:
-            result = call()
-        except (StopIteration, asyncio.CancelledError) as exc:
-            # No future takes the one, and who waits would wait for ever; the other would look like a cancellation.
-            stopped = RuntimeError(f"what ran beside the loop raised {type(exc).__name__}")
-            stopped.__cause__ = exc
-            tell(outcome.set_exception, stopped)
-        except BaseException as exc:  # noqa: BLE001 - it goes to whoever waits
-            tell(outcome.set_exception, exc)
-        else:
-            tell(outcome.set_result, result)
-
-    def tell(report: Callable[..., None], what: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(lambda: None if outcome.done() else report(what))
-
-    thread = threading.Thread(target=work, name="amorsize-helper", daemon=True)
-    thread.start()
+    thread = threading.Thread(target=_run, args=(call, loop, outcome), name="amorsize-helper", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        if not else_here:
+            raise
+        _run(call, loop, outcome)
+        return await outcome
     try:
         return await outcome
     finally:
         if outcome.done() and not outcome.cancelled():
             thread.join()  # it has nothing left to do
+
+
+def _run(call: Callable[[], R], loop: asyncio.AbstractEventLoop, outcome: asyncio.Future[R]) -> None:
+    """The thread's life: run `call`, and tell the loop what came of it."""
+
+    def tell(report: Callable[..., None], what: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(lambda: None if outcome.done() else report(what))
+
+    try:
+        result = call()
+    except (StopIteration, asyncio.CancelledError) as exc:
+        # No future takes the one, and who waits would wait for ever; the other would look like a cancellation.
+        stopped = RuntimeError(f"what ran beside the loop raised {type(exc).__name__}")
+        stopped.__cause__ = exc
+        tell(outcome.set_exception, stopped)
+    except BaseException as exc:  # noqa: BLE001 - it goes to whoever waits
+        tell(outcome.set_exception, exc)
+    else:
+        tell(outcome.set_result, result)

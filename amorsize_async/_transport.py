@@ -114,6 +114,8 @@ class Transport:
                         items = batch.items[first : first + width]
                         try:
                             packed = slice_for(items, pickling=pickling, stowing=stowing, large=large, watch=_bound())
+                        except KeyboardInterrupt:  # the user's own, maybe
+                            raise
                         except BaseException:  # noqa: BLE001 - user code: a thread finds out whose, item by item
                             self.take_back(arena)
                             return None
@@ -171,7 +173,7 @@ class Transport:
             return
         settle = partial(arena.cut, end_of(job.args[0].items)) if reply.held else arena.rest
         if arena.is_large:  # giving memory back takes 0.1 s a GiB
-            await in_thread(settle)
+            await in_thread(settle, else_here=True)
         else:
             settle()
         if reply.held or reply.no_memory:

@@ -202,6 +202,8 @@ def load_values(reply: ChunkReply, arena: Arena | None, *, gently: bool = False)
         return list(reply.values), {}
     try:
         return _payload.load_parcel(_fetched(reply.values, arena), gently=gently)
+    except KeyboardInterrupt:  # the user's own, maybe
+        raise
     except BaseException as exc:  # noqa: BLE001 - user code (`__setstate__`) may raise anything
         return None if reply.kept else ([None] * reply.done, dict.fromkeys(range(reply.done), exc))
 

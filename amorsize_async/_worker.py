@@ -76,9 +76,9 @@ def run_chunk(chunk: Chunk) -> ChunkReply:
     try:
         return _run_chunk(chunk)
     finally:
-        state.cell[STARTED] = NEVER  # what is left is to send the reply, which is no item's doing
         if os.getpid() != pid:
             os._exit(0)  # the function forked, and this is the child: a second worker on the same pipe
+        state.cell[STARTED] = NEVER  # what is left is to send the reply, which is no item's doing
 
 
 def _run_chunk(chunk: Chunk) -> ChunkReply:

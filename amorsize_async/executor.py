@@ -181,10 +181,10 @@ class AsyncExecutor:
         Calls and jobs that are left raise ExecutorClosedError. drain=None: they have any time. Safe to call again.
         """
         checked_number("drain", drain, 0, whole=False)
-        if self._home.pool is None:
+        self._closing = True
+        if self._home.pool is None or self._home.pool.closed:
             return
         pool = self._home.pool_here()
-        self._closing = True
         left = 0.0
         try:
             left = await self._jobs_ended(math.inf if drain is None else drain)
@@ -304,9 +304,12 @@ class AsyncExecutor:
     def _enter(self) -> tuple[LocalPool, Ticket]:
         """Let one call in, if this executor may be used here and now."""
         pool = self._home.pool_here()
+        self._refuse_if_closed()
+        return pool, self._admission.enter()
+
+    def _refuse_if_closed(self) -> None:
         if self._closing:
             raise ExecutorClosedError("the executor is closed; open a new one, or close it after its last call")
-        return pool, self._admission.enter()
 
     def _engine(self, pool: LocalPool, ticket: Ticket) -> Engine:
         return Engine(
@@ -322,7 +325,8 @@ class AsyncExecutor:
     async def _open(self) -> LocalPool:
         """Bind to the running loop; workers then start as they are needed."""
         refuse_too_deep()
-        configured = () if self._home.pool is not None else await configured_managers()
+        configured = () if self._home.pool is not None or self._closing else await configured_managers()
+        self._refuse_if_closed()
         if self._home.pool is None:  # still: another call may have been first
             self._managers = (*configured, *self._managers)
             await self._home.settle(self, LocalPool(self._n_jobs, self._settings))

@@ -303,7 +303,7 @@ def _call_here(entry: Subscription, context: HookContext) -> object:
     except BaseException as error:  # delivery: whatever a hook raises is its own failure
         seconds = time.perf_counter() - started
         if isinstance(error, TimeoutError) and timeout is not None and seconds >= timeout:
-            hook.timed_out(context.event, f"it was cancelled after {seconds:.1f} s")
+            hook.timed_out(context.event, f"it was cancelled after {seconds:.1f} s", seconds=seconds)
         else:
             hook.failed(context.event, error, seconds)
         if isinstance(error, KeyboardInterrupt):

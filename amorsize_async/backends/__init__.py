@@ -5,7 +5,7 @@ from __future__ import annotations
 from .foreign import ForeignPool, open_threads, width_of
 from .local import LocalPool
 from .place import Place
-from .pool import Flight, Pool
+from .pool import Pool
 from .slot import SlotSettings
 
-__all__ = ("Flight", "ForeignPool", "LocalPool", "Place", "Pool", "SlotSettings", "open_threads", "width_of")
+__all__ = ("ForeignPool", "LocalPool", "Place", "Pool", "SlotSettings", "open_threads", "width_of")

@@ -72,7 +72,7 @@ class _Threads(ForeignPool):
         await super().aclose(drain)
         self._executor.shutdown(wait=False, cancel_futures=True)
         # A thread that hangs in user code cannot be ended by anybody; it is left, and ends when that code returns.
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, RuntimeError):  # or there is no thread left to wait in
             async with asyncio.timeout(JOIN_SECONDS):
                 await in_thread(self._executor.shutdown)
 

@@ -30,6 +30,9 @@ __all__ = ("Line",)
 AT_ONCE = 1 << 16
 # Bytes that are read at one turn of the loop: what a pipe holds.
 
+NO_ANSWER = 1 << 44
+# Bytes that no answer has: what is read as its length is something else.
+
 
 class Line(Executor):
     """Runs calls in one worker, in their order. All methods are called on the loop.
@@ -47,6 +50,7 @@ class Line(Executor):
         self._out: deque[Future[Any]] = deque()
         self._unsent: deque[memoryview] = deque()
         self._heard = bytearray()
+        self._dropping = 0
         os.set_blocking(ends.calls.fileno(), False)
         os.set_blocking(ends.answers.fileno(), False)
         self._watch(self._loop.add_reader, ends.answers.fileno(), self._readable)
@@ -191,15 +195,32 @@ class Line(Executor):
             data = os.read(self._ends.answers.fileno(), AT_ONCE)
         except BlockingIOError:
             return None
-        self._heard += data
+        self._keep(data)
         while len(self._heard) >= HEADER.size:
             end = HEADER.size + HEADER.unpack_from(self._heard)[0]
+            if end > NO_ANSWER:
+                self._break("something else wrote to the descriptor that it answers by")
+                break
             if len(self._heard) < end:
                 break
             with memoryview(self._heard) as view, view[HEADER.size : end] as pickled:
                 self._answer(pickled)
             del self._heard[:end]
         return data
+
+    def _keep(self, data: bytes) -> None:
+        """Keep what was read; what there is no memory for fails, and its rest is read and not kept."""
+        if self._dropping:
+            dropped = min(self._dropping, len(data))
+            self._dropping -= dropped
+            data = data[dropped:]
+        try:
+            self._heard += data
+        except MemoryError as exc:
+            missing = HEADER.size + HEADER.unpack_from(self._heard)[0] - len(self._heard)
+            self._heard = bytearray(data[missing:])
+            self._dropping = max(0, missing - len(data))
+            self._out.popleft().set_exception(exc)
 
     def _answer(self, pickled: memoryview) -> None:
         future = self._out[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,7 +163,7 @@ class LocalPool(Pool):
         """Tell all who wait that there will be no worker: none is there, none is coming."""
         for waiter in [waiter for waiters in self._waiting.values() for waiter in waiters]:
             if not waiter.done():
-                waiter.set_exception(failed)
+                waiter.set_exception(_one_of_its_own(failed))
 
     def _remove(self, place: Place) -> None:
         if isinstance(place, Slot) and place in self.places:
@@ -193,3 +194,12 @@ class LocalPool(Pool):
                 self._remove(place)
         while pending := {*self._starts.tasks, *self._starts.burials}:
             await asyncio.wait(pending)
+
+
+def _one_of_its_own(error: Exception) -> Exception:
+    """An error of a start for one of several who wait: what is noted on one, and its traceback, is not the others'."""
+    if not isinstance(error, WorkerStartError):
+        return error
+    other = copy(error)
+    other.__cause__ = error.__cause__
+    return other

@@ -21,14 +21,13 @@ __all__ = ("Place",)
 class Place:
     """Somewhere chunks run: a worker process, or a whole foreign executor.
 
-    executor: what runs calls there, None while there is nothing. chunks: how many it has answered. unclaimed: replies
-    that each execution has still to unpack. agenda: when it will be done with what it has. width: chunks it runs at
-    once. load: chunks handed to it and not answered. pid: the worker process, None if
-    unknown. pickled: whether chunks travel as pickles. known: digests of functions that it has answered with. cell: the
-    words it shares with what runs there. steady: whether the cost of the chunk it runs was known. maps: whether it may
-    have arenas mapped for chunks to come. keeps: whether it keeps results, in case they are asked for again. left:
-    items that it may still be handed, None for any number. worn: whether what runs here has done enough, and should
-    make room for another.
+    executor: what runs calls there, None while there is nothing. unclaimed: replies that each execution has still to
+    unpack. agenda: when it will be done with what it has. width: chunks it runs at once. load: chunks handed to it and
+    not answered. pid: the worker process, None if unknown. pickled: whether chunks travel as pickles. known: digests of
+    functions that it has answered with. cell: the words it shares with what runs there. steady: whether the cost of the
+    chunk it runs was known. maps: whether it may have arenas mapped for chunks to come. keeps: whether it keeps
+    results, in case they are asked for again. left: items that it may still be handed, None for any number. worn:
+    whether what runs here has done enough, and should make room for another.
     """
 
     width: int = 1
@@ -38,7 +37,6 @@ class Place:
     executor: concurrent.futures.Executor | None = None
     cell: Cell = field(default_factory=lambda: [0] * CELL_WORDS)
     known: set[bytes] = field(default_factory=set)
-    chunks: int = 0
     steady: bool = False
     maps: bool = False
     keeps: bool = False

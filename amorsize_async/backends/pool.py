@@ -21,17 +21,13 @@ from ..errors import ExecutorClosedError
 from .choice import are_full, best_place
 from .place import Place
 
-__all__ = ("Flight", "Member", "Pool")
+__all__ = ("Member", "Pool")
 
 FREED_ON_LOOP = 1 << 20
 # Bytes of shared memory that are given back on the loop: 0.1 ms. More is given back in a thread.
 
 DIED_WAIT = 1.0
 # Seconds to wait for the futures of a worker that was killed: they break within milliseconds.
-
-
-Flight = tuple[Place, "asyncio.Future[Any]"]
-# A chunk on its way: where it runs, and the future of its reply.
 
 
 class Member(Protocol):
@@ -135,7 +131,7 @@ class Pool:
                 arena.give_up()
 
         if sum(arena.room for arena in arenas) > FREED_ON_LOOP:
-            await in_thread(close)
+            await in_thread(close, else_here=True)
         else:
             close()
 
@@ -177,7 +173,6 @@ class Pool:
 
     def release(self, place: Place, share: Share, reply: ChunkReply | None) -> None:
         """Give a place back after a chunk, with its reply if there is one."""
-        place.chunks += 1
         place.agenda.done(time.monotonic())
         if reply is not None:
             self.healthy()
@@ -216,9 +211,12 @@ class Pool:
     def healthy(self) -> None:
         """Note that a chunk came back: workers live long enough to be of use."""
 
-    async def abandon(self, flights: Iterable[Flight], grace: float) -> set[Place]:
-        """Stop chunks that nobody wants any more: ask, wait `grace` seconds, then kill what still runs; gives those."""
-        out = {future: place for place, future in flights if not future.done()}
+    async def abandon(self, calls: Iterable[tuple[Place, asyncio.Future[Any]]], grace: float) -> set[Place]:
+        """Stop chunks that nobody wants any more: ask, wait `grace` seconds, then kill what still runs; gives those.
+
+        calls: where each runs, and the future of its reply.
+        """
+        out = {future: place for place, future in calls if not future.done()}
         for place in out.values():
             place.stop()
         if not out:

@@ -83,7 +83,7 @@ class Slot(Place):
         self._gone = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<Slot pid={self.pid} load={self.load} chunks={self.chunks}>"
+        return f"<Slot pid={self.pid} load={self.load}>"
 
     # ── its start ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -215,7 +215,7 @@ class Slot(Place):
         try:
             if self._line is not None:
                 self._line.hang_up()
-            await finish(in_thread(lambda: self._end(idle=idle)))
+            await finish(in_thread(lambda: self._end(idle=idle), else_here=True))
         finally:
             if self._line is not None:
                 self._line.close()
@@ -232,11 +232,11 @@ class Slot(Place):
         if self._pool is not None:
             if not idle:
                 self.kill()
-            watchdog = threading.Timer(EXIT_WAIT, self.kill)
-            watchdog.start()
+            watchdog = self._killed_in(EXIT_WAIT)
             self._pool.shutdown(wait=True, cancel_futures=True)
-            watchdog.cancel()
-            watchdog.join()
+            if watchdog is not None:
+                watchdog.cancel()
+                watchdog.join()
             exitcode = self._awaited_exitcode()
             self._death = Death(exitcode, self._last_words(), self._want_of_memory(exitcode))
             self._let_go()
@@ -244,6 +244,16 @@ class Slot(Place):
             self._mouth.close()
         if self._ends is not None and self._line is None:
             self._ends.close()
+
+    def _killed_in(self, seconds: float) -> threading.Timer | None:
+        """What kills the process then; None: it was killed at once, since there is no thread left to wait in."""
+        watchdog = threading.Timer(seconds, self.kill)
+        try:
+            watchdog.start()
+        except RuntimeError:
+            self.kill()
+            return None
+        return watchdog
 
     def _let_go(self) -> None:
         """Close the process's descriptors now, and not when nobody holds an exception any more that holds them."""

@@ -34,8 +34,10 @@ async def server_sent_events(
 ) -> AsyncGenerator[bytes, None]:
     """The events of `job` later than `after`, as bytes to be sent, until POST_EXECUTE.
 
-    keep_alive: seconds of silence after which a comment is sent, which clients ignore.
+    keep_alive: seconds of silence after which a comment is sent, which clients ignore; more than 0. Raises ValueError.
     """
+    if not keep_alive > 0:
+        raise ValueError(f"keep_alive={keep_alive} is no time between two comments; pass seconds, 15 say")
     events = job.events(after)
     while True:
         try:
