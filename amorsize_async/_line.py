@@ -144,10 +144,12 @@ class Answering:
             del heard
             answer = pickle.dumps((function(*arguments), None), PROTOCOL)
         except Exception as exc:  # noqa: BLE001 - the worker's edge: ours do not raise but for want of memory, say
-            told = (
-                MemoryError(*exc.args) if isinstance(exc, MemoryError) else RuntimeError(f"{type(exc).__name__}: {exc}")
-            )
-            answer = pickle.dumps((None, told), PROTOCOL)
+            answer = pickle.dumps((None, _told_of(exc)), PROTOCOL)
         header = HEADER.pack(len(answer))
         parts = (header, answer) if len(answer) > STEP else (header + answer,)
         self._unsaid += map(memoryview, parts)
+
+
+def _told_of(error: Exception) -> Exception:
+    """An error in words, since it may not travel; want of memory is told of as such."""
+    return MemoryError(*error.args) if type(error) is MemoryError else RuntimeError(f"{type(error).__name__}: {error}")

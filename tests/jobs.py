@@ -7,6 +7,7 @@ import gc
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -292,6 +293,33 @@ def frozen_failure(item):
     raise FrozenError
 
 
+def fork_and(how, path, item):
+    """Count the call, fork, and end the child as one does, or go on in it."""
+    from pathlib import Path
+
+    with Path(path).open("a") as log:
+        log.write(f"{item}\n")
+    if os.fork() == 0 and how != "return":
+        if how == "exit":
+            sys.exit(0)
+        raise ValueError("raised by the child")
+    os.wait()
+    return item
+
+
+async def fork_and_soon(how, path, item):
+    """The same, as a coroutine."""
+    return fork_and(how, path, item)
+
+
+def fork_and_sleep(seconds):
+    """Sleep, with a child that has ended."""
+    if os.fork() == 0:
+        sys.exit(0)
+    os.wait()
+    time.sleep(seconds)
+
+
 def fork_and_return(item):
     """Leave a second process that believes to be the worker."""
     os.fork()
@@ -511,3 +539,25 @@ class Table:
     def at(self, item):
         """The item."""
         return item
+
+
+def limit_memory(extra):
+    """Let this process have so many bytes of addresses more, and no further."""
+    import resource
+    from pathlib import Path
+
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + extra, held + extra))
+
+
+async def exit_in_a_task(number):
+    """Begin a task that asks the process to exit, for one of the items."""
+    import asyncio
+
+    async def leave():
+        sys.exit(5)
+
+    if number == 3:
+        leaving = asyncio.create_task(leave())
+        await asyncio.wait([leaving])
+    return number

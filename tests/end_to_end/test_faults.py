@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import anyio.to_thread
 import psutil
@@ -17,7 +18,7 @@ import pytest
 
 import jobs
 from amorsize_async import AsyncExecutor, execute, execute_async
-from amorsize_async.errors import ExecutorClosedError, WorkerCrashedError
+from amorsize_async.errors import ExecutorClosedError, ItemTimeoutError, WorkerCrashedError
 
 
 async def test_a_function_never_runs_here_however_many_workers_die(each_executor):
@@ -189,6 +190,49 @@ async def test_a_worker_that_used_the_library_itself_ends_by_itself(each_executo
 async def test_a_function_that_forks_leaves_one_worker(each_executor):
     """The child goes when the function has returned in it."""
     assert await each_executor.execute(jobs.fork_and_return, range(4), chunksize=4) == [0, 1, 2, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="a fork beside threads warns in the worker from 3.12 on")
+@pytest.mark.parametrize("how", ["exit", "raise", "return"])
+@pytest.mark.parametrize("fn", [jobs.fork_and, jobs.fork_and_soon], ids=["plain", "async"])
+async def test_a_child_that_a_function_forks_runs_no_item_of_its_chunk(executor, fn, how, tmp_path):
+    """However it ends: each item runs once, and not in twice as many processes as the one before it."""
+    log = tmp_path / "log"
+    results = await executor.execute(partial(fn, how, log), range(5), chunksize=5, return_exceptions=True)
+
+    assert results == list(range(5))
+    assert sorted(log.read_text().split()) == list("01234")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="a fork beside threads warns in the worker from 3.12 on")
+async def test_a_child_that_a_function_forks_does_not_end_its_time_limit():
+    """The two share the memory that tells when the item began."""
+    async with AsyncExecutor(1) as executor, asyncio.timeout(20):
+        (error,) = await executor.execute(jobs.fork_and_sleep, [60], item_timeout=0.5, return_exceptions=True)
+
+    assert isinstance(error, ItemTimeoutError)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS holds on Linux")
+async def test_an_item_that_is_too_large_for_a_workers_memory_fails_alone():
+    """Its worker lives, and no other item runs less for it."""
+    items = [b"a"] * 10 + [bytes(150 << 20)] + [b"a"] * 10
+    async with AsyncExecutor(2, initializer=jobs.limit_memory, initargs=(100 << 20,)) as executor:
+        results = await executor.execute(len, items, return_exceptions=True)
+        assert executor.statistics().lost == 0
+
+    assert isinstance(results.pop(10), MemoryError)
+    assert results == [1] * 20
+
+
+async def test_a_task_that_a_coroutine_began_may_ask_the_worker_to_exit(each_executor):
+    """It ends its own item, as any failure does; a loop passes on what such a task raises, through all others."""
+    results = await each_executor.execute(jobs.exit_in_a_task, range(6), return_exceptions=True)
+
+    assert [type(results.pop(3)), results] == [RuntimeError, [0, 1, 2, 4, 5]]
+    assert each_executor.statistics().lost == 0
 
 
 async def test_classes_made_alike_are_not_mistaken_for_each_other(each_executor):

@@ -17,7 +17,7 @@ from contextvars import ContextVar, copy_context
 
 import pytest
 
-from amorsize_async import AsyncExecutor
+from amorsize_async import AsyncExecutor, _line
 from amorsize_async._line import HEADER, Answering, Ends
 from amorsize_async.backends.line import Line
 
@@ -233,6 +233,48 @@ async def test_half_a_call_is_heard_to_its_end_when_asked_again(other_end):
         assert await asyncio.wrap_future(answer) == 1
     line.hang_up()
     line.close()
+
+
+async def test_a_call_that_the_other_side_has_no_memory_for_fails_alone(line, monkeypatch):
+    """It is read to its end, and what comes behind it is answered."""
+
+    def refusing(size):
+        if size > 1 << 20:
+            raise MemoryError
+        return bytearray(size)
+
+    monkeypatch.setattr(_line, "bytearray", refusing, raising=False)
+    calls = [called(line, len, bytes(size)) for size in (1, 3 << 20, 2)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert (results[0], type(results[1]), results[2]) == (1, MemoryError, 2)
+
+
+class Limited(bytearray):
+    """Takes a MiB."""
+
+    def __iadd__(self, data):
+        if len(self) + len(data) > 1 << 20:
+            raise MemoryError
+        return super().__iadd__(data)
+
+
+async def test_an_answer_that_there_is_no_memory_for_fails_alone(line):
+    """It is read to its end, and what comes behind it is heard."""
+    line._heard = Limited()
+    calls = [called(line, bytes, size) for size in (1, 3 << 20, 2)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert (results[0], type(results[1]), results[2]) == (b"\0", MemoryError, b"\0\0")
+
+
+async def test_what_somebody_else_writes_breaks_the_line(line, other_end):
+    """A function with the number of a descriptor that is another one over there: its text is no length."""
+    call = asyncio.wrap_future(line.submit(time.sleep, 0.3))
+    os.write(other_end.its.answers.fileno(), b"item 1 is begun\n")
+
+    with pytest.raises(BrokenProcessPool, match="something else wrote to the descriptor that it answers by"):
+        await call
 
 
 async def test_what_was_answered_before_the_other_side_left_is_heard_before_its_death(other_end):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 
 import pytest
@@ -123,3 +125,34 @@ def test_a_loop_after_another_gets_an_executor_of_its_own(rounds):
     """`asyncio.run` again and again; each closes what it opened."""
     for n in range(rounds):
         assert asyncio.run(execute_async(jobs.square, [n])) == [n * n]
+
+
+CLOSED_AMID_A_CALL = """
+import asyncio, gc, time, weakref
+from amorsize_async import AsyncExecutor, execute_async
+
+def begun():
+    loop = asyncio.new_event_loop()
+    executor = AsyncExecutor(1)
+    loop.run_until_complete(executor.start())
+    call = loop.create_task(executor.execute(time.sleep, [60]))
+    loop.run_until_complete(asyncio.sleep(0.1))
+    loop.close()
+    return weakref.ref(executor)
+
+if __name__ == "__main__":
+    executor = begun()
+    asyncio.run(execute_async(abs, [1]))  # ends the workers of loops that are closed
+    gc.collect()
+    print(executor())
+"""
+
+
+def test_a_loop_that_is_closed_amid_a_call_leaves_nothing_for_ever(tmp_path):
+    """Its executor is held by that call, and goes with it; asyncio has a word to say about the call."""
+    program = tmp_path / "program.py"
+    program.write_text(CLOSED_AMID_A_CALL)
+    run = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False, timeout=60)
+
+    assert run.stdout == "None\n"
+    assert "Task was destroyed but it is pending" in run.stderr

@@ -57,6 +57,13 @@ def test_failures_are_remembered_longer_than_chunks():
     assert (1, ERROR) in read(history)
 
 
+def test_the_newest_progress_is_remembered_longer_than_failures():
+    """Also where it came before all of them."""
+    history = history_of(HookEvent.PRE_EXECUTE, PROGRESS, ERROR, ERROR, ERROR, limit=4)
+
+    assert read(history) == [(0, HookEvent.PRE_EXECUTE), (1, PROGRESS), (3, ERROR), (4, ERROR)]
+
+
 def test_too_many_failures_are_forgotten_too():
     """Memory is bounded, whatever happens."""
     history = history_of(HookEvent.PRE_EXECUTE, *[ERROR] * 100, limit=8)

@@ -30,6 +30,22 @@ async def test_what_no_future_carries_ends_the_wait_as_an_error(kind):
             await in_thread(call)
 
 
+def no_thread(_thread):
+    """What a system says that has no more of them."""
+    raise RuntimeError("can't start new thread")
+
+
+async def test_what_must_be_done_is_done_here_where_there_is_no_thread(monkeypatch):
+    """Whatever comes of it; the rest is refused."""
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        await in_thread(int)
+
+    assert await in_thread(threading.get_ident, else_here=True) == threading.get_ident()
+    with pytest.raises(SystemExit):
+        await in_thread(lambda: sys.exit(3), else_here=True)
+
+
 async def test_no_thread_is_left_when_its_call_has_ended():
     """The caller has waited for its very end."""
     before = threading.enumerate()

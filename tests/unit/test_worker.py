@@ -40,6 +40,26 @@ def test_a_failing_item_is_found_in_any_stride(stride):
     assert [failure.offset for failure in reply.failures] == [2]
 
 
+class Late(list):
+    """Raises behind the last of a slice, as the handler of a signal may that comes then."""
+
+    def __getitem__(self, key):
+        def slices():
+            yield from list(self)[key]
+            raise TimeoutError
+
+        return slices()
+
+
+def test_what_is_raised_when_all_items_are_done_is_no_items():
+    """The next item is not even begun."""
+    chunk = Chunk(0, 1, b"", None, b"", stride=2, stop_at_failure=False)
+    reply = _items.run_items(jobs.square, Late(range(6)), chunk, cell=[0] * CELL_WORDS)
+
+    assert reply.values == [0, 1, 4, 9, 16, 25]
+    assert reply.failures == ()
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_no_garbage_is_looked_for_while_items_are_unpickled(enabled):
     """It is when they run, unless somebody has switched that off for good."""
