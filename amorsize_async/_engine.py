@@ -117,7 +117,7 @@ async def _drive(engine: Engine, call: Call, sink: Sink, *, most: int | None) ->
     finally:
         try:
             if home is not None:
-                await finish(in_thread(home.close, else_here=True))  # giving memory back takes 0.1 s a GiB
+                await finish(in_thread(home.close))  # giving memory back takes 0.1 s a GiB
         finally:
             if engine.close is not None:
                 await engine.close()

@@ -17,11 +17,12 @@ __all__ = ("in_thread",)
 R = TypeVar("R")
 
 
-async def in_thread(call: Callable[[], R], *, else_here: bool = False) -> R:
+async def in_thread(call: Callable[[], R], *, only_there: bool = False) -> R:
     """Run `call` in a new thread and wait for it; a cancelled caller leaves it to end by itself, unheard.
 
-    else_here: what must be done is done here, while the loop waits, where the system has no thread left for it.
-    Raises RuntimeError else.
+    Where the system has no thread left, it runs here, while the loop waits: a loop that is late is better than memory
+    that is kept, a worker that lives on, or a result that is lost. only_there: not that, RuntimeError is raised: the
+    call may take for ever.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[R] = loop.create_future()
@@ -29,7 +30,7 @@ async def in_thread(call: Callable[[], R], *, else_here: bool = False) -> R:
     try:
         thread.start()
     except RuntimeError:
-        if not else_here:
+        if only_there:
             raise
         _run(call, loop, outcome)
         return await outcome

@@ -173,7 +173,7 @@ class Transport:
             return
         settle = partial(arena.cut, end_of(job.args[0].items)) if reply.held else arena.rest
         if arena.is_large:  # giving memory back takes 0.1 s a GiB
-            await in_thread(settle, else_here=True)
+            await in_thread(settle)
         else:
             settle()
         if reply.held or reply.no_memory:

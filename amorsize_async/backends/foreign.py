@@ -74,7 +74,7 @@ class _Threads(ForeignPool):
         # A thread that hangs in user code cannot be ended by anybody; it is left, and ends when that code returns.
         with suppress(TimeoutError, RuntimeError):  # or there is no thread left to wait in
             async with asyncio.timeout(JOIN_SECONDS):
-                await in_thread(self._executor.shutdown)
+                await in_thread(self._executor.shutdown, only_there=True)
 
 
 def open_threads(n_jobs: int) -> ForeignPool:

@@ -131,7 +131,7 @@ class Pool:
                 arena.give_up()
 
         if sum(arena.room for arena in arenas) > FREED_ON_LOOP:
-            await in_thread(close, else_here=True)
+            await in_thread(close)
         else:
             close()
 

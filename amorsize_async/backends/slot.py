@@ -215,7 +215,7 @@ class Slot(Place):
         try:
             if self._line is not None:
                 self._line.hang_up()
-            await finish(in_thread(lambda: self._end(idle=idle), else_here=True))
+            await finish(in_thread(lambda: self._end(idle=idle)))
         finally:
             if self._line is not None:
                 self._line.close()

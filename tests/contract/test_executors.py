@@ -231,6 +231,34 @@ class Lacking(futures.Executor):
         return future
 
 
+class Refusing(ThreadPoolExecutor):
+    """Takes some calls, and then raises what it likes."""
+
+    def __init__(self, left, error):
+        super().__init__(2)
+        self.left, self.error = left, error
+
+    def submit(self, *call):
+        """Refuse what is one too many."""
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return super().submit(*call)
+
+
+@pytest.mark.parametrize("left", [0, 3])
+@pytest.mark.parametrize("error", [ValueError("no"), TypeError("no"), MemoryError("no"), RuntimeError("no")], ids=repr)
+async def test_an_executor_that_refuses_a_call_is_told_of_whatever_it_raises(left, error):
+    """It is the executor's, and no bare error out of the middle of ours."""
+    hooks, told = HookManager(), []
+    hooks.register(HookEvent.POST_EXECUTE, told.append, mode="inline")
+    with Refusing(left, error) as executor, pytest.raises(AmorsizeError) as caught:
+        await execute_async(jobs.square, range(50), executor=executor, n_jobs=2, hooks=hooks)
+
+    assert [context.status for context in told] == ["error"]
+    assert error in (caught.value.__cause__, caught.value.__context__)
+
+
 async def test_an_executor_that_cannot_import_us_is_told_of_with_what_it_lacks():
     """It is neither closed nor broken."""
     with pytest.raises(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 
 import anyio
+import psutil
 import pytest
 
 import jobs
 from amorsize_async import AsyncExecutor, HookEvent, HookManager, RetryPolicy
+from amorsize_async.errors import ExecutorClosedError
 
 
 async def running(executor, count=1):
@@ -168,6 +171,69 @@ async def test_a_drain_that_makes_no_sense_is_refused(executor, drain):
         await executor.aclose(drain=drain)
 
     assert await executor.execute(jobs.square, [3]) == [9]
+
+
+async def test_closing_during_the_start_is_not_lost():
+    """Nor before it: an executor that is closed stays so, and has no workers."""
+    executor = AsyncExecutor(1)
+    start = asyncio.ensure_future(executor.start())
+    await asyncio.sleep(0)
+    await executor.aclose()
+    with pytest.raises(ExecutorClosedError):
+        await start
+    assert executor.statistics().closed
+
+    never_started = AsyncExecutor(1)
+    await never_started.aclose()
+    with pytest.raises(ExecutorClosedError, match="is closed; open a new one"):
+        await never_started.start()
+
+
+def test_a_closed_executor_may_be_closed_again_anywhere():
+    """On a later loop, too: there is nothing left to do."""
+
+    async def used():
+        async with AsyncExecutor(1) as executor:
+            assert await executor.execute(jobs.square, [3]) == [9]
+        return executor
+
+    asyncio.run(asyncio.run(used()).aclose())
+
+
+@pytest.mark.parametrize("when", ["idle", "busy"])
+async def test_closing_ends_the_workers_where_no_thread_is_to_be_had(monkeypatch, when):
+    """They are ended on the loop then, those that are busy at once."""
+    executor = await AsyncExecutor(2).start()
+    workers = executor.statistics().workers
+    if when == "busy":
+        call = asyncio.ensure_future(executor.execute(jobs.nap, [3600.0] * 2))
+        await running(executor, 2)
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    await executor.aclose(drain=0.0)
+
+    assert not [pid for pid in workers if psutil.pid_exists(pid)]
+    if when == "busy":
+        with pytest.raises(ExecutorClosedError):
+            await call
+
+
+async def test_a_run_ends_well_where_no_thread_is_to_be_had(executor, monkeypatch):
+    """Its results are there, and its memory is given back on the loop."""
+    hooks, told = HookManager(), []
+    hooks.register(HookEvent.ON_CHUNK_COMPLETE, lambda _: threads_end(), mode="inline")
+    hooks.register(HookEvent.POST_EXECUTE, told.append, mode="inline")
+
+    def threads_end():
+        monkeypatch.setattr(threading.Thread, "start", no_thread)
+
+    assert list(map(len, await executor.execute(bytes, [2 << 20] * 12, hooks=hooks))) == [2 << 20] * 12
+    assert [context.status for context in told] == ["ok"]
+    monkeypatch.undo()
+
+
+def no_thread(_thread):
+    """What a system says that has no more of them."""
+    raise RuntimeError("can't start new thread")
 
 
 async def test_closing_stops_calls_that_outlive_the_drain(each_executor):

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -154,6 +155,74 @@ def test_a_bad_executor_is_refused_at_once(options, kind, message):
     """Before anything starts."""
     with pytest.raises(kind, match=message):
         AsyncExecutor(**options)
+
+
+async def test_calls_that_wait_for_the_same_start_have_an_error_each():
+    """What one of them notes on it, or raises it from, is not the others'."""
+    executor = AsyncExecutor(1, initializer=jobs.divide, initargs=(0,))
+    await executor._open()  # as the shared executor is: workers start as they are needed
+    calls = [executor.execute(jobs.square, [1]) for _ in range(3)]
+    errors = await asyncio.gather(*calls, return_exceptions=True)
+    await executor.aclose()
+
+    assert {type(error) for error in errors} == {WorkerStartError}
+    assert len(set(map(id, errors))) == 3
+    assert {type(error.__cause__) for error in errors} == {ZeroDivisionError}
+
+
+class Interrupts:
+    """Ctrl-C comes while it is pickled, or while it is unpickled at home."""
+
+    def __init__(self, when, pid):
+        self.when, self.pid = when, pid
+
+    def __reduce__(self):
+        if self.when == "there" and os.getpid() == self.pid:
+            raise KeyboardInterrupt
+        return Interrupts, (self.when, self.pid)
+
+    def __setstate__(self, state):
+        raise AssertionError
+
+
+class InterruptsAtHome(Interrupts):
+    """The second of the two."""
+
+    def __reduce__(self):
+        return interrupted_in, (self.pid,)
+
+
+def interrupted_in(pid):
+    """Make one, but not in that process."""
+    if os.getpid() == pid:
+        raise KeyboardInterrupt
+    return InterruptsAtHome("home", pid)
+
+
+def made_at_home(pid):
+    """A result that its parent is interrupted over."""
+    return InterruptsAtHome("home", pid)
+
+
+@pytest.mark.parametrize("when", ["there", "home"])
+def test_an_interrupt_while_a_payload_is_moved_is_raised(when):
+    """It is no item's failure: on a loop that leaves Ctrl-C to Python it would be lost."""
+    fn, item = (jobs.identity, Interrupts("there", os.getpid())) if when == "there" else (made_at_home, os.getpid())
+    loop = asyncio.new_event_loop()
+    executor = AsyncExecutor(1)
+    try:
+        loop.run_until_complete(executor.start())
+        call = loop.create_task(executor.execute(fn, [item] * 20, return_exceptions=True))
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(call)
+        while not call.done():  # asyncio raises it once more for each task that it passes
+            with suppress(KeyboardInterrupt):
+                loop.run_until_complete(asyncio.wait([call]))
+        assert isinstance(call.exception(), KeyboardInterrupt)
+    finally:
+        loop.run_until_complete(executor.aclose())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 @pytest.fixture

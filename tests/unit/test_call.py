@@ -84,3 +84,12 @@ def test_a_number_that_is_too_small_is_a_value_error(value):
     """What is not a number is not large enough."""
     with pytest.raises(ValueError, match="is too small; pass at least"):
         checked_number("item_timeout", value, 0.001, whole=False)
+
+
+@pytest.mark.parametrize("name", ["n_jobs", "chunksize", "item_timeout"])
+def test_a_number_that_no_float_holds_is_a_value_error(name):
+    """Seconds and shares are reckoned with; infinity is one to be reckoned with, too."""
+    with pytest.raises(ValueError, match=f"{name} has 401 digits; pass a number that a float can hold, or None"):
+        Call.checked(len, [], **{name: 10**400})
+
+    assert Call.checked(len, [], item_timeout=float("inf")).item_timeout == float("inf")

@@ -36,14 +36,14 @@ def no_thread(_thread):
 
 
 async def test_what_must_be_done_is_done_here_where_there_is_no_thread(monkeypatch):
-    """Whatever comes of it; the rest is refused."""
+    """Whatever comes of it; not what may take for ever."""
     monkeypatch.setattr(threading.Thread, "start", no_thread)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        await in_thread(int)
+        await in_thread(int, only_there=True)
 
-    assert await in_thread(threading.get_ident, else_here=True) == threading.get_ident()
+    assert await in_thread(threading.get_ident) == threading.get_ident()
     with pytest.raises(SystemExit):
-        await in_thread(lambda: sys.exit(3), else_here=True)
+        await in_thread(lambda: sys.exit(3))
 
 
 async def test_no_thread_is_left_when_its_call_has_ended():
