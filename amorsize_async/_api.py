@@ -74,16 +74,18 @@ async def execute_async(
 
     Args:
         fn: takes one item; plain, or `async def` (then each worker runs many items at once on a loop of its own). It
-            travels by reference if it can be imported, else by value: lambdas, closures and `__main__` work.
+            travels by reference if it can be imported, else by value: lambdas, closures and `__main__` work. For
+            several arguments: `functools.partial`, or items that are tuples which it takes apart.
         data: a built-in sequence (sliced, never copied whole), any other iterable (pulled in a helper thread, a few
             chunks ahead; it should yield a new object each time, since items are pickled later), or an async iterable.
-            Each item runs exactly once, unless a worker dies.
+            It sees the context variables of the call. Each item runs exactly once, unless a worker dies.
         hooks: a `HookManager`, or several, that are told what happens.
         n_jobs: the most workers to use at once; None: as many as the executor was made with, and where that is not to
             be known (the shared one, a cluster's), as many as there are CPUs here.
         chunksize: items per chunk; None: decided for each chunk from what those before it cost.
         executor: where it runs. None: the loop's shared `AsyncExecutor`, opened on first use and closed with the loop;
-            an `AsyncExecutor`; any `concurrent.futures.Executor`; or "thread", for functions that release the GIL.
+            an `AsyncExecutor`; any `concurrent.futures.Executor`; or "thread", for functions that release the GIL: our
+            own threads, which see the context variables of the call.
         retry: attempts as a number, or a `RetryPolicy`; failed items are sent again after a wait in which they hold no
             worker. Crashes and what cannot be pickled are not tried again. None: one attempt.
         item_timeout: seconds one item may run; past it its worker is killed (of a coroutine function: the item is
@@ -97,10 +99,11 @@ async def execute_async(
 
     Raises:
         The first exception that `fn` raises, as itself, with the worker's traceback as its cause and the item's index
-        in a note; WorkerCrashedError if a worker died of an item; ItemTimeoutError; InputError if `data` raised;
-        UnpicklableError if the function, an item or a result cannot travel; WorkerStartError; TypeError and ValueError
-        for bad arguments, before any worker starts. A time limit for all of it is `asyncio.timeout()`: cancelling the
-        call stops its work.
+        in a note; RemoteError in place of one that cannot travel, or would end the program; WorkerCrashedError if a
+        worker died of an item; ItemTimeoutError; InputError if `data` raised; UnpicklableError if the function, an item
+        or a result cannot travel; WorkerStartError; ExecutorClosedError, and ExecutorSaturatedError where there is a
+        `max_pending`; TypeError and ValueError for bad arguments, before any worker starts. A time limit for all of it
+        is `asyncio.timeout()`: cancelling the call stops its work.
     """
     return await _executed(Call.checked(fn, data, **options), _checked_executor(executor), return_report=return_report)
 

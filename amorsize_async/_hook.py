@@ -34,7 +34,7 @@ class HookStats(TypedDict):
     timeouts: int
     """Calls that outlasted their timeout."""
     late: int
-    """Timed-out calls of a plain callback that returned after all."""
+    """Calls that returned after all, though they had timed out."""
     dropped: int
     """Events it never got: its queue was full, or it was stuck or in quarantine."""
     coalesced: int

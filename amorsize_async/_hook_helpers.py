@@ -24,6 +24,7 @@ def create_progress_hook(callback: Callable[[float, int, int], object], min_inte
 
     The interval holds for each execution by itself. The first and the final update always pass, the final one
     once, also where the hook listens to several events. ``total`` is 0 if unknown. The callback may be ``async def``.
+    Raises ``TypeError`` for what cannot be called or is no number, ``ValueError`` for an interval below 0.
     """
     throttle = _Updates(callback, min_interval)
 

@@ -136,7 +136,7 @@ class Job(Generic[R]):
     # ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def __await__(self) -> Generator[Any, None, list[R]]:
-        """Wait for the results, in input order."""
+        """Wait for the results, in input order; raises what the run raised, CancelledError if the job was cancelled."""
         return self._results().__await__()
 
     async def wait(self) -> None:

@@ -35,7 +35,9 @@ class ResultStream(Generic[R]):
     """The results of one execution, as they come: `async with stream as results: async for value in results: ...`.
 
     A bare `async for` does too; leaving it early stops the work when the stream is garbage collected, which
-    `async with` and `aclose` do not wait for. One consumer at a time. `report` is there when the stream has ended.
+    `async with` and `aclose` do not wait for. One consumer at a time: a second one raises RuntimeError. `report` is
+    there when the stream has ended. Raises what `execute_async` does, and ExecutorClosedError if its work was cancelled
+    from outside.
 
     The work runs in a task that the stream owns, so no task group is open while the consumer's code runs (PEP 789).
     """

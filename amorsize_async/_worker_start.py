@@ -1,6 +1,6 @@
 """The start of a worker process: its signals, its death with the parent, its limits, then the user's initializer.
 
-Imports what `_worker` imports, and no more.
+Imports what `_worker` and `_line` import, and no more.
 """
 
 from __future__ import annotations

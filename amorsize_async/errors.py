@@ -1,17 +1,17 @@
-"""Every exception of the library lives here, under one drawn tree; no other module defines one.
+"""Every exception that the library raises at its users lives here, under one drawn tree.
 
 AmorsizeError
-├── WorkerCrashedError      (also concurrent.futures.BrokenExecutor) a worker died while it ran an item
+├── WorkerCrashedError      (also BrokenProcessPool) a worker died while it ran an item
 ├── ItemTimeoutError        (also TimeoutError) an item ran longer than `item_timeout`
 ├── WorkerStartError        a worker could not be started
 ├── UnpicklableError        (also TypeError) a function, an item or a result cannot cross to another process
 ├── InputError              the iterable of input raised
 ├── RemoteError             an exception of the worker that cannot cross, or must not be raised, as itself
-├── ExecutorClosedError     the executor is closed, or belongs to another event loop
+├── ExecutorClosedError     (also RuntimeError) the executor is closed, or belongs to another event loop
 ├── ExecutorSaturatedError  the executor has as many calls as it takes at once
 └── RemoteTraceback         never raised: the worker's traceback, as the `__cause__` of the user's exception
 
-The user's own exception comes out as itself; it is none of these.
+The user's own exception comes out as itself; it is none of these. A wrong argument is a TypeError or a ValueError.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = (
 
 
 class AmorsizeError(Exception):
-    """The base of every exception that this library itself raises."""
+    """The base of what this library itself raises once a call has begun."""
 
 
 class WorkerCrashedError(AmorsizeError, BrokenProcessPool):

@@ -20,16 +20,19 @@ __all__ = (
 
 
 class HookEvent(Enum):
-    """What can happen in an execution. PRE_EXECUTE comes first and POST_EXECUTE last, each exactly once."""
+    """What can happen in an execution. PRE_EXECUTE comes first and POST_EXECUTE last, each exactly once.
+
+    A job that is cancelled before it has begun tells POST_EXECUTE alone.
+    """
 
     PRE_EXECUTE = "pre_execute"
     """Before the first item runs; the run waits for these hooks."""
     POST_EXECUTE = "post_execute"
     """After the last item, on every path: success, failure, cancellation."""
     ON_WORKER_START = "on_worker_start"
-    """A worker is ready."""
+    """A worker is ready for the execution, be it new or warm."""
     ON_WORKER_END = "on_worker_end"
-    """A worker is gone; ``metadata`` says why."""
+    """A worker is gone, or the execution needs it no longer; ``metadata`` says why."""
     ON_CHUNK_COMPLETE = "on_chunk_complete"
     """A chunk came back, in the order in which chunks end."""
     ON_ERROR = "on_error"
@@ -75,7 +78,7 @@ class HookContext:
     avg_item_time: float = 0.0
     """Seconds per item, measured in the workers."""
     worker_id: int | None = None
-    """Process id of the worker concerned; ``None``: no single worker."""
+    """Process id of the worker concerned, of threads the native thread id; ``None``: no single worker."""
     worker_count: int = 0
     """Workers that work for the execution now."""
     chunk_id: int | None = None
@@ -91,7 +94,7 @@ class HookContext:
     error_traceback: str | None = field(default=None, repr=False)
     """The traceback as text, the worker's part included."""
     results_count: int = 0
-    """Results the caller got."""
+    """Results the caller got of a run that succeeded; 0 before its end, and of any other."""
     results_size_bytes: int = 0
     """Bytes the workers shipped back so far."""
     metadata: dict[str, Any] = field(default_factory=dict, hash=False, repr=False)

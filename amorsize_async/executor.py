@@ -276,7 +276,10 @@ class AsyncExecutor:
     async def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
     async def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Run one call in a worker and wait for its result; a run of one item to the executor's hooks."""
+        """Run one call in a worker and wait for its result; a run of one item to the executor's hooks.
+
+        Raises as `execute` does.
+        """
         if not callable(fn):
             raise TypeError(f"fn is a {type(fn).__name__}, not a callable; pass the function first, then its arguments")
         applied = AppliedAsync(fn) if is_async_callable(fn) else Applied(fn)

@@ -135,9 +135,10 @@ class HookManager:
         mode: ``"auto"``: async callbacks are awaited on the loop, plain ones run in a thread of their own.
             ``"async"``: called on the loop, what it returns is awaited. ``"thread"``: in a thread. ``"inline"``: called
             on the loop at once, for one-liners; no timeout can hold there.
-        when: plain condition on the context, called on the loop; the event is skipped unless it is true.
+        when: plain condition on the context, called on the loop; the event is skipped unless it is true. ``None``: no
+            condition.
         every: at most one event of a kind in so many seconds of an execution; the first always passes, and so does what
-            says that all is complete.
+            says that all is complete. ``None``: all of them.
         once: the first event that passes is the only one; the registration ends with it.
         critical: at PRE_EXECUTE, what the callback raises (or its timeout) ends the run before any item.
 

@@ -31,6 +31,9 @@ class Tally:
     work, cpu: seconds inside the function, summed over the workers. transfer, overhead: seconds of the loop.
     moving: seconds of threads beside the loop, and of the workers, that went into the payload.
     waited: seconds that dispatch waited, by what it waited for ("input", "workers", "consumer").
+    bytes_in, bytes_out: bytes of payload to the workers and home. peak_rss: bytes, of the largest worker. rate: items a
+    second, smoothed. workers: pid of each worker, or native id of each thread, to the items that it ran. lost: workers
+    that died. items_run: items that workers ran, second attempts included.
     """
 
     n_jobs: int
@@ -118,7 +121,9 @@ class Report:
     moving_seconds: time that threads beside the loop, and the workers, spent on moving items and results.
     speedup: work_seconds over elapsed. efficiency: speedup over the workers used. bytes_in, bytes_out: sent to the
     workers, and back. workers_lost: workers that died. retried: second and later attempts that `retry` made. failures:
-    (index, exception), by index, of at most the first 1,000.
+    (index, exception), by index, of at most the first 1,000. execution_id: as in the contexts of hooks.
+    peak_worker_rss: memory of the largest worker at its peak; 0 where the system does not tell. warnings: what made it
+    slower than need be, in words.
     limited_by: "workers" (they were busy: more of them would help), "input", "consumer", "payload", "parent", or
     "awaiting" (coroutines that wait for something else). For a coroutine function, the work is the sum of its items'
     times, which overlap: the speedup is over awaiting one after the other.

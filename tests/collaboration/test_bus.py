@@ -15,6 +15,7 @@ import pytest
 from amorsize_async._bus import EventBus
 from amorsize_async.events import HookContext, HookEvent
 from amorsize_async.hooks import HookManager
+from lag import lag_of_the_loop
 
 PRE, POST, CHUNK, PROGRESS = (
     HookEvent.PRE_EXECUTE,
@@ -819,6 +820,30 @@ async def test_a_second_cancellation_cuts_the_close_short(hooks):
         await task
     assert time.perf_counter() - began < 1
     assert not other_tasks()
+
+
+async def test_a_handler_of_logs_that_is_slow_does_not_hold_the_loop(hooks, release):
+    """The thread of a plain hook logs its failure there; the loop does not wait for that thread to be gone."""
+
+    class Slow(logging.Handler):
+        def emit(self, record):
+            release.wait(10)
+
+    handler, logger = Slow(), logging.getLogger("amorsize_async.hooks")
+    logger.addHandler(handler)
+    try:
+        hooks.register(POST, lambda context: 1 / 0)
+        bus = EventBus([hooks], "run")
+        async with lag_of_the_loop() as lags:
+            bus.emit(numbered(POST, 1))
+            await bus.aclose(bound=0.2)
+            await asyncio.sleep(0.01)
+    finally:
+        release.set()
+        await until(lambda: not lane_threads())
+        logger.removeHandler(handler)
+
+    assert max(lags) < 0.5
 
 
 def test_a_hung_thread_hook_does_not_hold_the_loop_open(hooks, release):

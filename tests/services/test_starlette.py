@@ -14,6 +14,7 @@ from starlette.websockets import WebSocketDisconnect
 import jobs
 from amorsize_async import AsyncExecutor
 from amorsize_async.errors import ExecutorClosedError
+from amorsize_async.integrations._sse import server_sent_events
 from amorsize_async.integrations.starlette import (
     events_response,
     get_executor,
@@ -211,6 +212,16 @@ def test_a_silent_job_is_kept_alive():
 
     with client_of(endpoint) as client:
         assert ": keep-alive\n\n" in client.get("/").text
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+async def test_comments_without_a_pause_between_them_are_refused(seconds):
+    """They would be all that is sent."""
+    async with AsyncExecutor(1) as executor:
+        job = executor.start(jobs.square, [3])
+        with pytest.raises(ValueError, match="is no time between two comments; pass seconds"):
+            await anext(server_sent_events(job, keep_alive=seconds))
+        assert await job == [9]
 
 
 def test_the_status_tells_workers_and_jobs():
