@@ -131,7 +131,7 @@ async def _begun(engine: Engine, call: Call) -> tuple[PackedFunction, Arena | No
             "use workers of ours (executor=None or an AsyncExecutor), or a coroutine function"
         )
     if call.item_timeout is not None:
-        await in_thread(_system.prepare)
+        await in_thread(_system.import_psutil)
     await engine.pool.warm()
     await engine.pool.enter()
     return await _packed(call.fn, engine.pool)

@@ -76,8 +76,8 @@ class Job(Generic[R]):
     report call its run, and which hooks may log or show.
     """
 
-    def __init__(self, engine: Engine, call: Call, ended: Callable[[Job[R]], None]) -> None:
-        """Start `call`; `ended` is called with the job when all is over. Made by `AsyncExecutor.start` only."""
+    def __init__(self, engine: Engine, call: Call, on_end: Callable[[Job[R]], None]) -> None:
+        """Start `call`; `on_end` is called with the job when all is over. Made by `AsyncExecutor.start` only."""
         self.id: str = uuid.uuid4().hex
         self._history = History()
         self._failed = 0
@@ -89,7 +89,7 @@ class Job(Generic[R]):
         hooks.register(HookEvent, self._note, mode="inline")
         run = self._run(engine, replace(call, managers=(hooks, *call.managers)))
         self._task = asyncio.get_running_loop().create_task(run, name="amorsize-job")
-        self._task.add_done_callback(lambda _: self._over(ended))
+        self._task.add_done_callback(lambda _: self._over(on_end))
 
     def __repr__(self) -> str:
         progress = self.progress
@@ -219,9 +219,9 @@ class Job(Generic[R]):
             self._close(exc)
             raise
 
-    def _over(self, ended: Callable[[Job[R]], None]) -> None:
+    def _over(self, on_end: Callable[[Job[R]], None]) -> None:
         self._close()
-        ended(self)
+        on_end(self)
 
     def _close(self, error: BaseException | None = None) -> None:
         """Give a run that ended before it began a last event, too, so that readers need to know of one end only."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-__all__ = ("ended", "finish", "prepare")
+__all__ = ("ended", "finish", "import_anyio")
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ async def ended(future: asyncio.Future[Any]) -> None:
 
 
 @cache
-def prepare() -> None:
+def import_anyio() -> None:
     """Have the part of anyio imported that `finish` needs: blocking, for a thread, since it takes 25 ms the first time.
 
     anyio imports it when it is first used, which would hold the loop at the end of the first call. Not by the

@@ -11,12 +11,13 @@ __all__ = (
     "cgroup_cpus",
     "default_start_method",
     "has_nameless_files",
+    "import_psutil",
+    "import_psutil",
     "is_stopped",
     "memory_limit",
     "nameless_file",
     "oom_kills",
     "open_descriptor",
-    "prepare",
     "resident_bytes",
     "usable_cpus",
 )
@@ -109,7 +110,7 @@ def memory_limit(root: Path = CGROUP_ROOT, own: Path = Path("/proc/self/cgroup")
     return min(limits, default=None)
 
 
-def prepare() -> None:
+def import_psutil() -> None:
     """Have imported what tells about other processes: blocking, for a thread, since it takes 30 ms the first time."""
     import psutil  # noqa: F401
 

@@ -24,7 +24,7 @@ from .. import _system, _worker_start
 from .._chunk import CELL_WORDS, STOP, Cell, ChunkReply
 from .._deaths import Death, want_of_memory
 from .._line import Ends
-from .._shielding import finish, prepare
+from .._shielding import finish, import_anyio
 from .._threads import in_thread
 from ..errors import WorkerStartError
 from .line import Line
@@ -130,9 +130,9 @@ class Slot(Place):
                 self._context = Context("spawn")
                 hello = self._submit_hello()
             if self._settings.max_rss is not None:
-                _system.prepare()
+                _system.import_psutil()
             if self._settings.start_method != "fork":  # a module that is half imported stays so in who is forked now
-                prepare()  # while the process starts
+                import_anyio()  # while the process starts
         return hello
 
     def _submit_hello(self) -> Future[_worker_start.Hello]:
