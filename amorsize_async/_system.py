@@ -12,7 +12,6 @@ __all__ = (
     "default_start_method",
     "has_nameless_files",
     "import_psutil",
-    "import_psutil",
     "is_stopped",
     "memory_limit",
     "nameless_file",
