@@ -181,10 +181,11 @@ class AsyncExecutor:
         Calls and jobs that are left raise ExecutorClosedError. drain=None: they have any time. Safe to call again.
         """
         checked_number("drain", drain, 0, whole=False)
+        nothing_to_close = self._home.pool is None or self._home.pool.closed
+        pool = None if nothing_to_close else self._home.pool_here()
         self._closing = True
-        if self._home.pool is None or self._home.pool.closed:
+        if pool is None:
             return
-        pool = self._home.pool_here()
         left = 0.0
         try:
             left = await self._jobs_ended(math.inf if drain is None else drain)
@@ -328,12 +329,17 @@ class AsyncExecutor:
     async def _open(self) -> LocalPool:
         """Bind to the running loop; workers then start as they are needed."""
         refuse_too_deep()
-        configured = () if self._home.pool is not None or self._closing else await configured_managers()
+        if self._home.pool is None:
+            await self._settle()
+        return self._home.pool_here()
+
+    async def _settle(self) -> None:
+        self._refuse_if_closed()
+        configured = await configured_managers()
         self._refuse_if_closed()
         if self._home.pool is None:  # still: another call may have been first
             self._managers = (*configured, *self._managers)
             await self._home.settle(self, LocalPool(self._n_jobs, self._settings))
-        return self._home.pool_here()
 
     def owns(self, pool: LocalPool) -> bool:
         """Whether these are its workers."""

@@ -561,3 +561,27 @@ async def exit_in_a_task(number):
         leaving = asyncio.create_task(leave())
         await asyncio.wait([leaving])
     return number
+
+
+class InterruptsHere:
+    """Ctrl-C comes while it is pickled."""
+
+    def __reduce__(self):
+        raise KeyboardInterrupt
+
+
+class InterruptsThere:
+    """Ctrl-C comes while it is unpickled in the process with that pid."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def __reduce__(self):
+        return interrupting, (self.pid,)
+
+
+def interrupting(pid):
+    """Make one, where that is not it."""
+    if os.getpid() == pid:
+        raise KeyboardInterrupt
+    return InterruptsThere(pid)

@@ -200,6 +200,14 @@ def test_a_closed_executor_may_be_closed_again_anywhere():
     asyncio.run(asyncio.run(used()).aclose())
 
 
+async def test_a_close_from_elsewhere_is_refused_and_closes_nothing(executor):
+    """It is the loop's own that the workers end on."""
+    with pytest.raises(ExecutorClosedError, match="belongs to another event loop"):
+        await asyncio.to_thread(asyncio.run, executor.aclose())
+
+    assert await executor.execute(jobs.square, [3]) == [9]
+
+
 @pytest.mark.parametrize("when", ["idle", "busy"])
 async def test_closing_ends_the_workers_where_no_thread_is_to_be_had(monkeypatch, when):
     """They are ended on the loop then, those that are busy at once."""

@@ -170,44 +170,10 @@ async def test_calls_that_wait_for_the_same_start_have_an_error_each():
     assert {type(error.__cause__) for error in errors} == {ZeroDivisionError}
 
 
-class Interrupts:
-    """Ctrl-C comes while it is pickled, or while it is unpickled at home."""
-
-    def __init__(self, when, pid):
-        self.when, self.pid = when, pid
-
-    def __reduce__(self):
-        if self.when == "there" and os.getpid() == self.pid:
-            raise KeyboardInterrupt
-        return Interrupts, (self.when, self.pid)
-
-    def __setstate__(self, state):
-        raise AssertionError
-
-
-class InterruptsAtHome(Interrupts):
-    """The second of the two."""
-
-    def __reduce__(self):
-        return interrupted_in, (self.pid,)
-
-
-def interrupted_in(pid):
-    """Make one, but not in that process."""
-    if os.getpid() == pid:
-        raise KeyboardInterrupt
-    return InterruptsAtHome("home", pid)
-
-
-def made_at_home(pid):
-    """A result that its parent is interrupted over."""
-    return InterruptsAtHome("home", pid)
-
-
 @pytest.mark.parametrize("when", ["there", "home"])
 def test_an_interrupt_while_a_payload_is_moved_is_raised(when):
     """It is no item's failure: on a loop that leaves Ctrl-C to Python it would be lost."""
-    fn, item = (jobs.identity, Interrupts("there", os.getpid())) if when == "there" else (made_at_home, os.getpid())
+    fn, item = (jobs.identity, jobs.InterruptsHere()) if when == "there" else (jobs.interrupting, os.getpid())
     loop = asyncio.new_event_loop()
     executor = AsyncExecutor(1)
     try:
