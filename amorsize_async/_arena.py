@@ -36,8 +36,8 @@ AT_ONCE = getattr(mmap, "MAP_POPULATE", 0)
 # Have all pages of a map at once: a third of what it takes when each is met for the first time.
 
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
-# Not a refusal here: there are some again as soon as somebody closes one. A worker's want of them is one, as is its want
-# of memory: nobody knows what its function keeps.
+# Not a refusal here: there are some again as soon as somebody closes one. A worker's want of them is one, as is that of
+# memory: nobody knows what its function keeps.
 
 
 class Address(NamedTuple):
